@@ -1,0 +1,1 @@
+"""Layers: tar streams turned into directories that overlayfs can stack."""

@@ -1,0 +1,1 @@
+"""The OCI distribution specification, the client's side."""

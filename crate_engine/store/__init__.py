@@ -1,0 +1,1 @@
+"""Everything the engine keeps on disk."""
