@@ -1,0 +1,141 @@
+"""argv → one command → an exit status; an error → one line on standard error. Nothing but `cli` prints.
+
+125 is an error of crate itself (1 in commands where docker has 1), 126 and 127 a program that cannot be run or found, 130 an interrupt.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from crate_engine.cli.parse import Misuse, parse
+from crate_engine.errors import CrateError, RuntimeFailed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn, TextIO
+
+    from crate_engine.cli.parse import Invocation
+
+USAGE_FAILURE = 125
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+"""What a shell reports for a program that SIGPIPE ended."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line, by default the process's own, and return its exit status. Raises nothing."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    try:
+        for stream in _streams():  # a locale that lacks a character is no reason to fail
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]
+        status = _dispatch(words)
+        for stream in _streams():
+            stream.flush()
+        return status
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        _silence()
+        return BROKEN_PIPE
+
+
+def run_and_exit() -> NoReturn:
+    """End the process with main's status at once: taking the interpreter down in order would cost a few ms, for nothing."""
+    status = main()
+    for stream in _streams():
+        try:
+            stream.flush()
+        except OSError:
+            pass
+    os._exit(status)
+
+
+def _streams() -> list[TextIO]:
+    """Standard output and error, but for one that the caller has closed."""
+    return [stream for stream in (sys.stdout, sys.stderr) if stream is not None]
+
+
+def _dispatch(words: list[str]) -> int:
+    if "_CRATE_COMPLETE" in os.environ or words[:1] in (["--install-completion"], ["--show-completion"]):
+        from crate_engine.cli.app import run_completion
+
+        return run_completion(words)
+    try:
+        call = parse(words)
+    except Misuse as error:
+        return report(f"{error}; see '{' '.join(['crate', *error.command.split(), '--help'])}'", error.hint, USAGE_FAILURE)
+    if call.help:
+        from crate_engine.cli.app import show_help
+
+        return show_help(call.command)
+    return _carry_out(call)
+
+
+def _carry_out(call: Invocation) -> int:
+    if call.command is None:
+        from crate_engine import __version__
+
+        print(f"crate version {__version__}")
+        return 0
+    module, _, name = call.command.run.partition(":")
+    failure = call.command.failure
+    try:
+        __import__(module)
+        from crate_engine.cli.session import Session
+
+        status: int = getattr(sys.modules[module], name)(Session(call.globals), **call.values)
+        return status
+    except CrateError as error:
+        return report(str(error), error.hint, error.exit_code if isinstance(error, RuntimeFailed) and failure == 125 else failure)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        where = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, (str, bytes)) else ""
+        return report(f"{call.command.name}: {(error.strerror or str(error)).lower()}{where}", None, failure)
+    except Exception as error:
+        return _bug(call, error)
+
+
+def _bug(call: Invocation, error: Exception) -> int:
+    if call.globals["log_level"] == "debug":
+        import traceback
+
+        traceback.print_exc()
+    assert call.command is not None
+    text = f"{call.command.name}: internal error: {type(error).__name__}: {error}"
+    return report(text, "crate --log-level debug shows where", call.command.failure)
+
+
+def report(text: str, hint: str | None, status: int) -> int:
+    """Print an error in crate's form and return `status`."""
+    from crate_engine.cli.render import display
+
+    lines = f"crate: error: {display(text)}\n" + (f"hint: {display(hint)}\n" if hint else "")
+    for stream in _streams():
+        stream.flush()
+    if sys.stderr is not None:
+        sys.stderr.write(lines)
+    return status
+
+
+def _silence() -> None:
+    """Let what is still buffered go nowhere: flushing it again would fail again, loudly."""
+    devnull = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    for stream in _streams():
+        if _broken(stream):
+            os.dup2(devnull, stream.fileno())
+    os.close(devnull)
+
+
+def _broken(stream: TextIO) -> bool:
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        return True
+    return False
+
+
+if __name__ == "__main__":
+    run_and_exit()
