@@ -1,0 +1,106 @@
+"""Image manifests and indexes, OCI's and docker's (image-spec manifest.md, image-index.md).
+
+A document has exactly one meaning: what its media type says, what the sender's header says and what fields it has must agree (CVE-2021-41190).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from crate_engine import limits
+from crate_engine.errors import ImageError
+from crate_engine.oci import media_types
+from crate_engine.oci.descriptor import Descriptor
+from crate_engine.oci.strict_json import Fields, parse
+
+_FIELDS = frozenset(
+    {"schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "subject", "annotations", "fsLayers"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One image: its configuration and its layers, the lowest first."""
+
+    media_type: str
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+    annotations: dict[str, str] = field(default_factory=dict, hash=False)
+
+    @classmethod
+    def from_json(cls, raw: bytes, media_type: str | None = None) -> Manifest:
+        """`media_type` is what the document was announced as. Raises ImageError, also when the document is an index."""
+        document = parse_document(raw, media_type)
+        if not isinstance(document, cls):
+            raise ImageError("read manifest: it is an index of several images")
+        return document
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """Several images, usually of one program for several platforms."""
+
+    media_type: str
+    manifests: tuple[Descriptor, ...]
+    annotations: dict[str, str] = field(default_factory=dict, hash=False)
+
+    @classmethod
+    def from_json(cls, raw: bytes, media_type: str | None = None, *, limit: int = limits.MANIFEST_BYTES) -> Index:
+        document = parse_document(raw, media_type, limit=limit)
+        if not isinstance(document, cls):
+            raise ImageError("read index: it is the manifest of one image")
+        return document
+
+
+def parse_document(raw: bytes, media_type: str | None = None, *, limit: int = limits.MANIFEST_BYTES) -> Manifest | Index:
+    """A manifest or an index; `media_type` is what the sender called it, if anything. Raises ImageError."""
+    document = parse(raw, "manifest", limit)
+    fields = Fields(document, "manifest", _FIELDS)
+    own_type = fields.text("mediaType", limit=255)
+    if media_types.is_schema1(media_type or own_type) or fields.has("fsLayers") or fields.integer("schemaVersion") == 1:
+        raise ImageError(
+            "read manifest: docker's manifest schema 1 is not supported", hint="push the image again with a current tool"
+        )
+    if fields.integer("schemaVersion", required=True) != 2:
+        raise ImageError("manifest.schemaVersion: must be 2")
+    if own_type and media_type and own_type != media_type:
+        raise ImageError(f"read manifest: it calls itself {own_type}, and was announced as {media_type}")
+    kind = own_type or media_type or (media_types.OCI_INDEX if "manifests" in document else media_types.OCI_MANIFEST)
+    if kind in media_types.INDEXES:
+        return _index(fields, document, kind)
+    if kind in media_types.MANIFESTS:
+        return _manifest(fields, document, kind)
+    raise ImageError(f"read manifest: the media type {kind!r} is not one of an image")
+
+
+def _index(fields: Fields, document: dict[str, Any], kind: str) -> Index:
+    _refuse(document, ("layers", "config"), "an index")
+    entries = fields.array("manifests", required=True, limit=limits.INDEX_ENTRIES)
+    manifests = [
+        Descriptor.from_object(entry, f"index: manifests[{place}]", limit=limits.MANIFEST_BYTES)
+        for place, entry in enumerate(entries)
+    ]
+    return Index(kind, tuple(manifests), fields.mapping("annotations"))
+
+
+def _manifest(fields: Fields, document: dict[str, Any], kind: str) -> Manifest:
+    _refuse(document, ("manifests",), "the manifest of one image")
+    config = Descriptor.from_object(fields.members("config", required=True), "manifest: config", limit=limits.CONFIG_BYTES)
+    if config.media_type not in media_types.CONFIGS:
+        raise ImageError(
+            f"read manifest: {config.media_type!r} is no configuration of a container image",
+            hint="the name is that of another kind of artifact",
+        )
+    entries = fields.array("layers", required=True, limit=limits.LAYERS)
+    layers = [Descriptor.from_object(entry, f"manifest: layers[{place}]") for place, entry in enumerate(entries)]
+    for place, layer in enumerate(layers):
+        if layer.media_type not in media_types.LAYERS:
+            raise ImageError(f"manifest: layers[{place}].mediaType: {layer.media_type!r} is not supported")
+    return Manifest(kind, config, tuple(layers), fields.mapping("annotations"))
+
+
+def _refuse(document: dict[str, Any], names: tuple[str, ...], meaning: str) -> None:
+    for name in names:
+        if name in document:
+            raise ImageError(f"read manifest: it is {meaning} and yet has {name!r}")
