@@ -47,14 +47,14 @@ class Settings:
 def load(paths: Sequence[str] | None = None) -> Settings:
     """Read the files, the later winning key by key. A file that does not exist is skipped; raises SettingsError for one that is wrong.
 
-    Without `paths`: $CRATE_CONFIG alone when it is set (it must exist), else the host's file and the user's.
+    Without `paths`: $CRATE_CONFIG alone when it is set (it must exist; /dev/null for none), else the host's file and the user's.
     """
     merged: dict[str, Any] = {}
     if paths is not None:
         for path in paths:
             merged |= _read(path)
     elif named := os.environ.get("CRATE_CONFIG"):
-        merged = _read(named, required=True)
+        merged = {} if named == os.devnull else _read(named, required=True)
     else:
         merged = _read(HOST_FILE) | _read(user_file(), own=True)
     return Settings(**merged) if merged else Settings()
@@ -96,7 +96,7 @@ def _text(path: str, *, required: bool, own: bool) -> str | None:
         return None
     except OSError as error:
         raise SettingsError(f"settings {path}: cannot be opened: {error.strerror}") from error
-    with open(fd, "rb") as file:
+    try:
         facts = os.fstat(fd)
         if own and facts.st_uid != os.geteuid():
             return None
@@ -104,7 +104,9 @@ def _text(path: str, *, required: bool, own: bool) -> str | None:
             raise SettingsError(f"settings {path}: not a regular file")
         if facts.st_mode & stat.S_IWOTH:
             raise SettingsError(f"settings {path}: any user can change it", hint=f"chmod o-w {path}")
-        content = file.read(LARGEST_FILE + 1)
+        content = os.read(fd, LARGEST_FILE + 1)
+    finally:
+        os.close(fd)
     if len(content) > LARGEST_FILE:
         raise SettingsError(f"settings {path}: larger than {LARGEST_FILE} bytes")
     try:

@@ -102,12 +102,12 @@ def _option(option: Option) -> inspect.Parameter:
 
 def _argument(argument: Argument) -> inspect.Parameter:
     default = typer.Argument(
-        ... if argument.count in (ONE, SOME) else None,
+        ... if argument.count in (ONE, SOME) else [],
         metavar=argument.metavar,
         show_default=False,
         autocompletion=_offered(argument.names) if argument.names else None,
     )
-    kind: Any = str if argument.count == ONE else list[str] if argument.count == SOME else Optional[list[str]]  # noqa: UP045
+    kind: Any = str if argument.count == ONE else list[str]
     return _parameter(argument.name, kind, default)
 
 
