@@ -1,0 +1,85 @@
+"""Read a bundle: config.json, strictly, and check it against what the OCI runtime-spec 1.3 says and what this runtime can apply.
+
+`Bundle.config` is the dict itself: there is no second model. The first defect raises BundleError with its JSON path; a property that cannot be
+applied raises Unsupported, and one that is unknown is ignored, as the spec asks ("Extensibility"). The bundle's root filesystem is not looked
+at here, and paths of the host (namespaces, devices, hooks) are not opened: the steps do that.
+"""
+
+from __future__ import annotations
+
+import os
+
+from crate_runc import config_rules, strict_json
+from crate_runc.errors import BundleError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+
+class Bundle:
+    """`path` and `rootfs` are absolute; `config` is the checked content of config.json."""
+
+    __slots__ = ("config", "path", "rootfs")
+
+    def __init__(self, path: str, config: dict[str, Any], rootfs: str) -> None:
+        self.path = path
+        self.config = config
+        self.rootfs = rootfs
+
+
+def load(bundle_path: str) -> Bundle:
+    """Raises BundleError for the first defect."""
+    path = os.path.abspath(bundle_path)
+    if not os.path.isdir(path):
+        raise BundleError("", f"bundle {path}: not a directory")
+    config = read_json(os.path.join(path, "config.json"))
+    check_config(config)
+    return Bundle(path, config, os.path.normpath(os.path.join(path, config["root"]["path"])))
+
+
+def check_config(config: Any) -> None:
+    """Raises BundleError for the first defect of a whole config.json."""
+    config_rules.config(config, "", _raise)
+    config_rules.relations(config, _raise)
+
+
+def check_process(process: Any, where: str = "process") -> None:
+    """For `exec --process FILE`, whose text is the `process` object alone. Raises BundleError."""
+    config_rules.process(process, where, _raise)
+
+
+def defects(config: Any) -> list[BundleError]:
+    """All defects; those that concern several properties only once each property for itself is right."""
+    found: list[BundleError] = []
+    config_rules.config(config, "", found.append)
+    if not found:
+        config_rules.relations(config, found.append)
+    return found
+
+
+def read_json(path: str) -> Any:
+    """The value in a file of at most strict_json.MAX_BYTES. Raises BundleError naming the file."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            raw = b""
+            while len(raw) <= strict_json.MAX_BYTES and (part := file.read(strict_json.MAX_BYTES)):
+                raw += part
+    except FileNotFoundError:
+        # Not strerror's words: podman takes those for a program that is missing in the container and exits 127.
+        raise BundleError("", f"{path} not found") from None
+    except OSError as error:
+        raise BundleError("", f"read {path}: {error.strerror}") from None
+    try:
+        return strict_json.loads(raw)
+    except strict_json.JSONError as error:
+        raise BundleError("", f"{path}: {error}") from None
+
+
+def dump_json(value: Any) -> bytes:
+    """Compact JSON."""
+    return strict_json.dumps(value)
+
+
+def _raise(error: BundleError) -> NoReturn:
+    raise error

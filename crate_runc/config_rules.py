@@ -1,0 +1,308 @@
+"""The rules of config.json as tables: OCI runtime-spec 1.3 config.md and config-linux.md, and what of it this runtime can apply.
+
+`config` checks each property for itself, `relations` what concerns several. `vm`, `windows`, `solaris`, `zos` and `freebsd` are other
+platforms' and ignored. Rules that need the host (the cgroup mode, the last capability) are with the steps that need them.
+"""
+
+from __future__ import annotations
+
+from crate_runc import resource_rules
+from crate_runc.errors import BundleError, Unsupported
+from crate_runc.shapes import (
+    INT64,
+    UINT32,
+    UINT64,
+    absolute,
+    boolean,
+    fields,
+    filled,
+    integer,
+    list_of,
+    map_of,
+    member,
+    one_of,
+    quoted,
+    string,
+    unsupported,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from crate_runc.shapes import Report
+
+HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+NAMESPACES = ("cgroup", "ipc", "mount", "network", "pid", "user", "uts")
+PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave", "unbindable", "runbindable")
+RLIMITS = (
+    "RLIMIT_AS",
+    "RLIMIT_CORE",
+    "RLIMIT_CPU",
+    "RLIMIT_DATA",
+    "RLIMIT_FSIZE",
+    "RLIMIT_LOCKS",
+    "RLIMIT_MEMLOCK",
+    "RLIMIT_MSGQUEUE",
+    "RLIMIT_NICE",
+    "RLIMIT_NOFILE",
+    "RLIMIT_NPROC",
+    "RLIMIT_RSS",
+    "RLIMIT_RTPRIO",
+    "RLIMIT_RTTIME",
+    "RLIMIT_SIGPENDING",
+    "RLIMIT_STACK",
+)
+MAX_MAPPINGS = 340  # user_namespaces(7), since Linux 4.15
+_ID = integer((0, UINT32[1] - 1))  # 2^32-1 means "no id" to the kernel
+_IPC_SYSCTLS = (
+    "kernel.auto_msgmni",
+    "kernel.msg_next_id",
+    "kernel.msgmax",
+    "kernel.msgmnb",
+    "kernel.msgmni",
+    "kernel.sem",
+    "kernel.sem_next_id",
+    "kernel.shm_next_id",
+    "kernel.shm_rmid_forced",
+    "kernel.shmall",
+    "kernel.shmmax",
+    "kernel.shmmni",
+)
+
+
+def _version(value: Any, where: str, report: Report) -> None:
+    """SemVer 2.0.0, whose major is 1 and minor at most 3; `-dev`, `-rc.1` and `+dev` may follow."""
+    text = value if type(value) is str else ""
+    numbers = text.partition("+")[0].partition("-")[0].split(".")
+    if len(numbers) != 3 or not all(number.isascii() and number.isdigit() for number in numbers):
+        report(BundleError(where, f"must be a version like 1.3.0, not {quoted(value)}"))
+    elif int(numbers[0]) != 1 or int(numbers[1]) > 3:
+        report(Unsupported(where, f"version {text} is not supported; 1.0.0 to 1.3 are"))
+
+
+def _variable(value: Any, where: str, report: Report) -> None:
+    if type(value) is not str or value.find("=") < 1:
+        report(BundleError(where, f"must be NAME=VALUE, not {quoted(value)}"))
+
+
+def _arguments(value: Any, where: str, report: Report) -> None:
+    list_of(string)(value, where, report)
+    if value == []:
+        report(BundleError(where, "must name a program"))
+
+
+def _rlimits(value: Any, where: str, report: Report) -> None:
+    _RLIMITS(value, where, report)
+    seen: set[str] = set()
+    for index, limit in enumerate(value if type(value) is list else ()):
+        kind = limit.get("type") if type(limit) is dict else None
+        if type(kind) is not str:
+            continue
+        if kind in seen:
+            report(BundleError(f"{where}[{index}].type", f"{kind} appears twice"))
+        seen.add(kind)
+        if kind and type(limit.get("soft")) is type(limit.get("hard")) is int and limit["soft"] > limit["hard"]:
+            report(BundleError(f"{where}[{index}].soft", f"{limit['soft']} is more than the hard limit {limit['hard']}"))
+
+
+def _namespaces(value: Any, where: str, report: Report) -> None:
+    _NAMESPACES(value, where, report)
+    seen: set[str] = set()
+    for index, namespace in enumerate(value if type(value) is list else ()):
+        kind = namespace.get("type") if type(namespace) is dict else None
+        if type(kind) is str and kind in seen:
+            report(BundleError(f"{where}[{index}].type", f'a second "{kind}" namespace'))
+        seen.add(str(kind))
+
+
+def _namespace_type(value: Any, where: str, report: Report) -> None:
+    if value == "time":
+        report(Unsupported(where, "time namespaces are not supported yet"))
+    else:
+        one_of(NAMESPACES)(value, where, report)
+
+
+def _namespace_path(value: Any, where: str, report: Report) -> None:
+    if value != "":
+        absolute(value, where, report)
+
+
+def _id_mappings(value: Any, where: str, report: Report) -> None:
+    """No wrap past 2^32 and no overlap on either side; the kernel would refuse both, with nothing but EINVAL."""
+    before: list[BundleError] = []
+    _ID_MAPPINGS(value, where, before.append)
+    for error in before:
+        report(error)
+    if before:
+        return
+    if len(value) > MAX_MAPPINGS:
+        report(BundleError(where, f"{len(value)} mappings; the kernel takes {MAX_MAPPINGS}"))
+    for side in ("containerID", "hostID"):
+        ranges = sorted((mapping[side], mapping[side] + mapping["size"], index) for index, mapping in enumerate(value))
+        last = 0
+        for start, end, index in ranges:
+            if start < last:
+                report(BundleError(f"{where}[{index}].{side}", f"{start} is in another mapping as well"))
+            if end > UINT32[1]:
+                report(BundleError(f"{where}[{index}].size", "the range ends beyond the last id, 4294967294"))
+            last = max(last, end)
+
+
+def _cgroups_path(value: Any, where: str, report: Report) -> None:
+    """One way to write each path: what is checked here is joined to a mount point later."""
+    if type(value) is not str:
+        string(value, where, report)
+    elif ".." in value.split("/"):
+        report(BundleError(where, f'must not contain "..": {quoted(value)}'))
+    elif any(not (" " <= letter <= "~") for letter in value):
+        report(BundleError(where, f"contains a control character or one beyond ASCII: {quoted(value)}"))
+
+
+def _mount_options(value: Any, where: str, report: Report) -> None:
+    list_of(string)(value, where, report)
+    for index, option in enumerate(value if type(value) is list else ()):
+        if type(option) is str and option.partition("=")[0] in ("idmap", "ridmap"):
+            report(Unsupported(f"{where}[{index}]", "idmapped mounts are not supported yet"))
+
+
+def _devices(value: Any, where: str, report: Report) -> None:
+    _DEVICES(value, where, report)
+    for index, device in enumerate(value if type(value) is list else ()):
+        if type(device) is not dict or device.get("type") == "p":
+            continue
+        for name in ("major", "minor"):
+            if name not in device:
+                report(BundleError(f"{where}[{index}].{name}", "is required for a device that is not a FIFO"))
+
+
+_TIMEOUT = integer((1, INT64[1]))
+_HOOK = fields({"path": absolute, "args": list_of(string), "env": list_of(_variable), "timeout": _TIMEOUT}, required=("path",))
+_RLIMIT = {"type": one_of(RLIMITS), "soft": integer(UINT64), "hard": integer(UINT64)}
+_RLIMITS = list_of(fields(_RLIMIT, required=("type", "soft", "hard")))
+_NAMESPACES = list_of(fields({"type": _namespace_type, "path": _namespace_path}, required=("type",)))
+_MAPPING = {"containerID": integer(UINT32), "hostID": integer(UINT32), "size": integer((1, UINT32[1]))}
+_ID_MAPPINGS = list_of(fields(_MAPPING, required=("containerID", "hostID", "size")))
+_USER = {"uid": _ID, "gid": _ID, "umask": integer((0, 0o777)), "additionalGids": list_of(_ID)}
+_DEVICE = {
+    "type": one_of(("b", "c", "u", "p")),
+    "path": absolute,
+    "major": integer(UINT32),
+    "minor": integer(UINT32),
+    "fileMode": integer((0, 0o7777)),
+    "uid": _ID,
+    "gid": _ID,
+}
+_DEVICES = list_of(fields(_DEVICE, required=("type", "path")))
+_MOUNT = {
+    "destination": filled,
+    "type": string,
+    "source": string,
+    "options": _mount_options,
+    "uidMappings": unsupported,
+    "gidMappings": unsupported,
+}
+_PROCESS = {
+    "terminal": boolean,
+    "consoleSize": fields({"height": integer((0, 0xFFFF)), "width": integer((0, 0xFFFF))}, required=("height", "width")),
+    "user": fields(_USER),
+    "args": _arguments,
+    "env": list_of(_variable),
+    "cwd": absolute,
+    "capabilities": fields(dict.fromkeys(("bounding", "effective", "inheritable", "permitted", "ambient"), list_of(filled))),
+    "rlimits": _rlimits,
+    "noNewPrivileges": boolean,
+    "oomScoreAdj": integer((-1000, 1000)),
+    "apparmorProfile": unsupported,
+    "selinuxLabel": unsupported,
+    "scheduler": unsupported,
+    "ioPriority": unsupported,
+    "execCPUAffinity": unsupported,
+}
+_LINUX = {
+    "namespaces": _namespaces,
+    "uidMappings": _id_mappings,
+    "gidMappings": _id_mappings,
+    "timeOffsets": unsupported,
+    "devices": _devices,
+    "netDevices": unsupported,
+    "cgroupsPath": _cgroups_path,
+    "resources": resource_rules.resources,
+    "intelRdt": unsupported,
+    "memoryPolicy": unsupported,
+    "sysctl": map_of(string),
+    "seccomp": unsupported,
+    "rootfsPropagation": one_of(PROPAGATIONS),
+    "maskedPaths": list_of(absolute),
+    "readonlyPaths": list_of(absolute),
+    "mountLabel": unsupported,
+    "personality": unsupported,
+}
+process = fields(_PROCESS, required=("args", "cwd"))
+config = fields(
+    {
+        "ociVersion": _version,
+        "root": fields({"path": filled, "readonly": boolean}, required=("path",)),
+        "mounts": list_of(fields(_MOUNT, required=("destination",))),
+        "process": process,
+        "hostname": string,
+        "domainname": string,
+        "hooks": fields(dict.fromkeys(HOOKS, list_of(_HOOK))),
+        "annotations": map_of(string),
+        "linux": fields(_LINUX),
+    },
+    required=("ociVersion", "root", "process", "linux"),
+)
+
+
+def relations(config: dict[str, Any], report: Report) -> None:
+    """Rules between properties. Each property has passed `config` for itself."""
+    linux = config["linux"]
+    namespaces = {namespace["type"]: namespace.get("path") for namespace in linux.get("namespaces", ())}
+    if "mount" not in namespaces:
+        report(Unsupported("linux.namespaces", "a container without a mount namespace of its own is not supported"))
+    for name in ("hostname", "domainname"):
+        if config.get(name) and "uts" not in namespaces:
+            report(BundleError(name, 'needs a "uts" namespace in linux.namespaces'))
+    _mappings_and_namespace(linux, namespaces, report)
+    for name in linux.get("sysctl", ()):
+        _sysctl(name, namespaces, report)
+    if not namespaces.get("user") and "user" in namespaces:
+        _mapped_user(config["process"].get("user", {}), linux, report)
+
+
+def _mappings_and_namespace(linux: dict[str, Any], namespaces: dict[str, str | None], report: Report) -> None:
+    for name in ("uidMappings", "gidMappings"):
+        if linux.get(name) and "user" not in namespaces:
+            report(BundleError(f"linux.{name}", 'needs a "user" namespace in linux.namespaces'))
+        elif "user" in namespaces and not namespaces["user"] and not linux.get(name):
+            report(BundleError(f"linux.{name}", "is required for a new user namespace"))
+
+
+def _sysctl(name: str, namespaces: dict[str, str | None], report: Report) -> None:
+    """Only what a namespace of the container holds may be written; the rest would change the host."""
+    where, dotted = member("linux.sysctl", name), name.replace("/", ".")
+    if ".." in dotted or dotted.startswith("."):
+        report(BundleError(where, "not the name of a kernel parameter"))
+    elif dotted in _IPC_SYSCTLS or dotted.startswith("fs.mqueue."):
+        if "ipc" not in namespaces:
+            report(BundleError(where, 'needs an "ipc" namespace in linux.namespaces'))
+    elif dotted.startswith("net."):
+        if "network" not in namespaces:
+            report(BundleError(where, 'needs a "network" namespace in linux.namespaces'))
+    elif dotted == "kernel.domainname":
+        if "uts" not in namespaces:
+            report(BundleError(where, 'needs a "uts" namespace in linux.namespaces'))
+    elif dotted == "kernel.hostname":
+        report(BundleError(where, "use the property hostname"))
+    else:
+        report(BundleError(where, "this kernel parameter belongs to the host, not to a namespace"))
+
+
+def _mapped_user(user: dict[str, Any], linux: dict[str, Any], report: Report) -> None:
+    ids = [("uid", user.get("uid", 0), "uidMappings"), ("gid", user.get("gid", 0), "gidMappings")]
+    ids += [(f"additionalGids[{index}]", gid, "gidMappings") for index, gid in enumerate(user.get("additionalGids", ()))]
+    for name, number, mappings in ids:
+        maps = linux.get(mappings, ())
+        if maps and not any(m["containerID"] <= number < m["containerID"] + m["size"] for m in maps):
+            report(BundleError(f"process.user.{name}", f"{number} is not in linux.{mappings}"))

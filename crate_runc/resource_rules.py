@@ -1,0 +1,72 @@
+"""The rules of `linux.resources`: OCI runtime-spec 1.3 config-linux.md, sections on control groups.
+
+Only the form is checked here: what a cgroup mode cannot express is refused by cgroup/resources.py, which knows the mode.
+"""
+
+from __future__ import annotations
+
+from crate_runc.errors import BundleError
+from crate_runc.shapes import INT64, UINT64, boolean, fields, integer, list_of, map_of, one_of, quoted, string, unsupported
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from crate_runc.shapes import Report
+
+
+def _access(value: Any, where: str, report: Report) -> None:
+    if type(value) is not str or set(value) - set("rwm"):
+        report(BundleError(where, f'must be made of the letters "r", "w" and "m", not {quoted(value)}'))
+
+
+def _unified(value: Any, where: str, report: Report) -> None:
+    """The names become file names in the container's cgroup."""
+    map_of(string)(value, where, report)
+    for name in value if type(value) is dict else ():
+        if "/" in name or "." not in name or name.startswith((".", "cgroup.")):
+            report(BundleError(where, f"{quoted(name)} is not a file of a cgroup controller"))
+
+
+def _cpu_list(value: Any, where: str, report: Report) -> None:
+    if type(value) is not str or set(value) - set("0123456789,- "):
+        report(BundleError(where, f"must be a list like 0-3,7, not {quoted(value)}"))
+
+
+_DEVICE = {"allow": boolean, "type": one_of(("a", "b", "c")), "major": integer(INT64), "minor": integer(INT64), "access": _access}
+_LIMIT = integer((-1, INT64[1]))
+_MEMORY = {
+    "limit": _LIMIT,
+    "reservation": _LIMIT,
+    "swap": _LIMIT,
+    "kernel": _LIMIT,
+    "kernelTCP": _LIMIT,
+    "swappiness": integer((0, 100)),
+    "disableOOMKiller": boolean,
+    "useHierarchy": boolean,
+    "checkBeforeUpdate": boolean,
+}
+_CPU = {
+    "shares": integer(UINT64),
+    "quota": integer(INT64),
+    "burst": integer(UINT64),
+    "period": integer(UINT64),
+    "realtimeRuntime": integer(INT64),
+    "realtimePeriod": integer(UINT64),
+    "cpus": _cpu_list,
+    "mems": _cpu_list,
+    "idle": integer((0, 1)),
+}
+resources = fields(
+    {
+        "unified": _unified,
+        "devices": list_of(fields(_DEVICE, required=("allow",))),
+        "memory": fields(_MEMORY),
+        "cpu": fields(_CPU),
+        "pids": fields({"limit": integer(INT64)}),
+        "blockIO": unsupported,
+        "hugepageLimits": unsupported,
+        "network": unsupported,
+        "rdma": unsupported,
+    }
+)
