@@ -9,6 +9,7 @@ import os
 import sys
 
 from crate_engine.cli.parse import Misuse, parse
+from crate_engine.cli.session import Session, open_streams, report
 from crate_engine.errors import CrateError, RuntimeFailed
 
 TYPE_CHECKING = False
@@ -28,10 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line, by default the process's own, and return its exit status. Raises nothing."""
     words = sys.argv[1:] if argv is None else list(argv)
     try:
-        for stream in _streams():  # a locale that lacks a character is no reason to fail
+        for stream in open_streams():  # a locale that lacks a character is no reason to fail
             stream.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]
         status = _dispatch(words)
-        for stream in _streams():
+        for stream in open_streams():
             stream.flush()
         return status
     except KeyboardInterrupt:
@@ -44,17 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_and_exit() -> NoReturn:
     """End the process with main's status at once: taking the interpreter down in order would cost a few ms, for nothing."""
     status = main()
-    for stream in _streams():
+    for stream in open_streams():
         try:
             stream.flush()
         except OSError:
             pass
     os._exit(status)
-
-
-def _streams() -> list[TextIO]:
-    """Standard output and error, but for one that the caller has closed."""
-    return [stream for stream in (sys.stdout, sys.stderr) if stream is not None]
 
 
 def _dispatch(words: list[str]) -> int:
@@ -83,9 +79,7 @@ def _carry_out(call: Invocation) -> int:
     failure = call.command.failure
     try:
         __import__(module)
-        from crate_engine.cli.session import Session
-
-        status: int = getattr(sys.modules[module], name)(Session(call.globals), **call.values)
+        status: int = getattr(sys.modules[module], name)(Session(call.globals, failure), **call.values)
         return status
     except CrateError as error:
         return report(str(error), error.hint, error.exit_code if isinstance(error, RuntimeFailed) and failure == 125 else failure)
@@ -108,22 +102,10 @@ def _bug(call: Invocation, error: Exception) -> int:
     return report(text, "crate --log-level debug shows where", call.command.failure)
 
 
-def report(text: str, hint: str | None, status: int) -> int:
-    """Print an error in crate's form and return `status`."""
-    from crate_engine.cli.render import display
-
-    lines = f"crate: error: {display(text)}\n" + (f"hint: {display(hint)}\n" if hint else "")
-    for stream in _streams():
-        stream.flush()
-    if sys.stderr is not None:
-        sys.stderr.write(lines)
-    return status
-
-
 def _silence() -> None:
     """Let what is still buffered go nowhere: flushing it again would fail again, loudly."""
     devnull = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-    for stream in _streams():
+    for stream in open_streams():
         if _broken(stream):
             os.dup2(devnull, stream.fileno())
     os.close(devnull)

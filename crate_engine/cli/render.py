@@ -98,3 +98,24 @@ def status(state: str, *, exit_code: int | None = None, since: float = 0) -> str
     if state in ("exited", "stopped"):
         return f"Exited ({exit_code if exit_code is not None else '?'}) {age(since)} ago"
     return state.capitalize()
+
+
+def epoch(text: str) -> float:
+    """Seconds since 1970 of an RFC 3339 time (`2026-01-02T03:04:05.678Z`, `…+02:00`). Raises ValueError."""
+    date, clock, offset = text[:10], text[11:], 0
+    if clock.endswith(("Z", "z")):
+        clock = clock[:-1]
+    else:
+        sign, clock, zone = clock[-6:-5], clock[:-6], clock[-5:]
+        hours, minutes = zone.split(":")
+        offset = (int(hours) * HOUR + int(minutes) * MINUTE) * {"+": 1, "-": -1}.get(sign, 0)
+    year, month, day = (int(part) for part in date.split("-"))
+    hour, minute, second = clock.split(":")
+    days = _days(year, month, day)
+    return days * DAY + int(hour) * HOUR + int(minute) * MINUTE + float(second) - offset
+
+
+def _days(year: int, month: int, day: int) -> int:
+    """Days from 1970-01-01 in the Gregorian calendar, whose year is counted from March here so that the leap day is its last."""
+    year, month = (year, month - 3) if month > 2 else (year - 1, month + 9)
+    return year * 365 + year // 4 - year // 100 + year // 400 + (month * 153 + 2) // 5 + day - 719469

@@ -1,0 +1,93 @@
+"""The commands about images, in docker's lines."""
+
+from __future__ import annotations
+
+import sys
+import time as clock
+
+from crate_engine.cli import render
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from crate_engine.cli.session import Session
+    from crate_engine.engine import Engine
+    from crate_engine.store.images import Image
+
+NONE = "<none>"
+
+
+def pull(session: Session, *, image: str, platform: str | None, quiet: bool) -> int:
+    """Layers under way go to standard error unless it is watched; digest, status and name are the result."""
+    from crate_engine.cli.progress import follow
+    from crate_engine.reference import Reference
+
+    name = str(Reference.parse(image))
+    with session.engine() as engine:
+        before = _known_id(engine, name)
+        with follow(sys.stdout if sys.stdout.isatty() else sys.stderr, quiet=quiet) as progress:
+            pulled = engine.pull(image, platform=platform or session.settings.platform, progress=progress)
+    if not quiet:
+        print(f"Digest: {progress.digest}")
+        known = "Image is up to date" if pulled.id == before else "Downloaded newer image"
+        print(f"Status: {known} for {name}")
+    print(name)
+    return 0
+
+
+def images(session: Session, *, quiet: bool, no_trunc: bool, digests: bool) -> int:
+    with session.engine() as engine:
+        known = sorted(engine.images(), key=lambda image: render.epoch(image.created) if image.created else 0, reverse=True)
+    if quiet:
+        for image in known:
+            for _name in image.names or ("",):
+                print(_id(image, whole=no_trunc))
+        return 0
+    now = clock.time()
+    rows = [row for image in known for row in _rows(image, now, whole=no_trunc, digests=digests)]
+    header = ("REPOSITORY", "TAG", *(["DIGEST"] if digests else []), "IMAGE ID", "CREATED", "SIZE")
+    sys.stdout.write(render.table(header, rows))
+    return 0
+
+
+def rmi(session: Session, *, images: tuple[str, ...], force: bool) -> int:
+    from crate_engine.cli.session import report
+    from crate_engine.errors import CrateError
+
+    status = 0
+    with session.engine() as engine:
+        for name in images:
+            try:
+                lines = engine.remove_image(name, force=force)
+            except CrateError as error:
+                status = report(str(error), error.hint, session.failure)
+            else:
+                sys.stdout.write("".join(f"{render.display(line)}\n" for line in lines))
+                sys.stdout.flush()
+    return status
+
+
+def _known_id(engine: Engine, name: str) -> str | None:
+    from crate_engine.errors import ImageNotFound
+
+    try:
+        return engine.image(name).id
+    except ImageNotFound:
+        return None
+
+
+def _rows(image: Image, now: float, *, whole: bool, digests: bool) -> list[tuple[str, ...]]:
+    """A row for each name of the image, as docker has it."""
+    from crate_engine.reference import Reference
+
+    tail = (_id(image, whole=whole), _created(image, now), render.size(image.size))
+    references = [Reference.parse(name) for name in image.names]
+    names = [(reference.familiar_name, reference.tag or NONE) for reference in references] or [(NONE, NONE)]
+    return [(*name, *([str(image.descriptor.digest)] if digests else []), *tail) for name in names]
+
+
+def _id(image: Image, *, whole: bool) -> str:
+    return str(image.id) if whole else render.short_id(str(image.id))
+
+
+def _created(image: Image, now: float) -> str:
+    return f"{render.age(now - render.epoch(image.created))} ago" if image.created else "N/A"
