@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import inspect
+import os
 from typing import TYPE_CHECKING, Any, Optional
 
 import typer
@@ -33,6 +34,12 @@ def show_help(command: Command | None) -> int:
 def run_completion(argv: list[str]) -> int:
     """Carry out what the environment's _CRATE_COMPLETE, `--install-completion` or `--show-completion` asks for."""
     return _run(argv)
+
+
+def completion_script(shell: str) -> int:
+    """Print what a shell sources: for bash, zsh or fish."""
+    os.environ["_CRATE_COMPLETE"] = f"source_{shell}"
+    return _run([])
 
 
 def build(sink: Sink) -> Any:

@@ -256,7 +256,7 @@ COMMANDS = (
         "Remove images",
         group="Images",
         arguments=(Argument("images", SOME, names="images"),),
-        options=(Option("-f --force", FLAG, "Also when stopped containers use it"),),
+        options=(Option("-f --force", FLAG, "Remove the name even if containers use the image"),),
     ),
     Command(
         "inspect",

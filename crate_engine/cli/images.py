@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from crate_engine.cli.session import Session
     from crate_engine.engine import Engine
+    from crate_engine.reference import Reference
     from crate_engine.store.images import Image
 
 NONE = "<none>"
@@ -76,17 +77,21 @@ def _known_id(engine: Engine, name: str) -> str | None:
 
 
 def _rows(image: Image, now: float, *, whole: bool, digests: bool) -> list[tuple[str, ...]]:
-    """A row for each name of the image, as docker has it."""
-    from crate_engine.reference import Reference
-
+    """A row for each name of the image, as docker has it; an image without tags is shown by where it came from."""
     tail = (_id(image, whole=whole), _created(image, now), render.size(image.size))
-    references = [Reference.parse(name) for name in image.names]
-    names = [(reference.familiar_name, reference.tag or NONE) for reference in references] or [(NONE, NONE)]
-    return [(*name, *([str(image.descriptor.digest)] if digests else []), *tail) for name in names]
+    references = image.names or image.repo_digests
+    names = [(reference.familiar_name, reference.tag or NONE, _digest(image, reference)) for reference in references]
+    return [(name, tag, *([digest] if digests else []), *tail) for name, tag, digest in names or [(NONE, NONE, NONE)]]
+
+
+def _digest(image: Image, name: Reference) -> str:
+    """The digest by which this repository offers the image."""
+    known = (reference.digest for reference in image.repo_digests if reference.name == name.name)
+    return str(next(known, None) or NONE)
 
 
 def _id(image: Image, *, whole: bool) -> str:
-    return str(image.id) if whole else render.short_id(str(image.id))
+    return f"sha256:{image.id}" if whole else render.short_id(image.id)
 
 
 def _created(image: Image, now: float) -> str:

@@ -89,12 +89,10 @@ def report(text: str, hint: str | None, status: int) -> int:
 
 def known_names(kind: str) -> list[str]:
     """The names of all `containers` or `images` of the caller's own store, for completion: none where anything is wrong."""
-    from crate_engine.reference import Reference
-
     try:
         with Session({}).engine() as engine:
             if kind == "containers":
                 return [container.name for container in engine.containers(all=True)]
-            return [Reference.parse(name).familiar for image in engine.images() for name in image.names]
+            return [name.familiar for image in engine.images() for name in image.names]
     except Exception:  # a shell in the middle of a line is no place for an error message
         return []
