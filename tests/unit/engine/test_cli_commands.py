@@ -1,0 +1,98 @@
+"""The table of commands against the functions it names, the documentation, and typer's help."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from crate_engine.cli import app
+from crate_engine.cli.commands import COMMANDS, FLAG, GLOBAL_OPTIONS, Command
+
+DOCUMENT = (Path(__file__).parents[3] / "docs/commands.md").read_text()
+each_command = pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+
+
+def section(command: Command) -> str:
+    found = re.search(rf"^### `(crate {command.name}[^`]*)`\n(.*?)(?=^##|\Z)", DOCUMENT, re.MULTILINE | re.DOTALL)
+    assert found, f"docs/commands.md has no section of {command.name}"
+    return found[0]
+
+
+def test_names_and_flags_are_unique() -> None:
+    assert len({command.name for command in COMMANDS}) == len(COMMANDS)
+    for options in (GLOBAL_OPTIONS, *(command.options for command in COMMANDS)):
+        flags = [flag for option in options for flag in option.flags]
+        assert len(flags) == len(set(flags))
+
+
+@each_command
+def test_the_documentation_has_the_usage_line(command: Command) -> None:
+    assert section(command).startswith(f"### `{command.usage}`\n")
+
+
+@each_command
+def test_the_documentation_has_every_flag_and_value(command: Command) -> None:
+    text = section(command)
+    for option in command.options:
+        for word in (*option.flags, *option.choices):
+            assert re.search(rf"`{word}[ `]", text) or (command.name == "create" and word in option.choices), word
+
+
+@each_command
+def test_the_documentation_has_no_flag_that_is_not_there(command: Command) -> None:
+    known = {flag for option in command.options for flag in option.flags}
+    named = set(re.findall(r"(?<=`)-{1,2}[a-z][a-z-]*", section(command)))
+    assert named <= known | ({"-d"} if command.name == "create" else set())
+
+
+@each_command
+def test_the_documentation_tells_the_exit_status(command: Command) -> None:
+    text = section(command).lower()
+    assert "exit status" in text
+    assert ("125" in text) == (command.failure == 125)
+
+
+def test_the_documentation_has_every_global_option() -> None:
+    head = DOCUMENT.partition("## Containers")[0]
+    for option in GLOBAL_OPTIONS:
+        for word in (*option.flags, *option.choices):
+            assert re.search(rf"`{word}[ `]", head), word
+
+
+def test_the_documentation_has_no_command_that_is_not_there() -> None:
+    assert re.findall(r"^### `crate (\w+)", DOCUMENT, re.MULTILINE) == [command.name for command in COMMANDS]
+
+
+@each_command
+def test_the_function_takes_what_the_table_names(command: Command) -> None:
+    module, _, name = command.run.partition(":")
+    function = getattr(importlib.import_module(module), name)
+    parameters = list(inspect.signature(function).parameters.values())
+    assert parameters[0].name == "session"
+    named = {parameter.name for parameter in parameters[1:] if parameter.kind is inspect.Parameter.KEYWORD_ONLY}
+    table = {part.name for part in (*command.arguments, *command.options)}
+    assert named <= table
+    assert named == table or parameters[-1].kind is inspect.Parameter.VAR_KEYWORD
+
+
+@each_command
+def test_help_names_every_flag(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.show_help(command) == 0
+    text = capsys.readouterr().out
+    assert command.help in text
+    for option in command.options:
+        assert all(flag in text for flag in option.flags)
+        assert option.kind == FLAG or option.metavar in text
+
+
+def test_help_of_crate_names_every_command_and_global_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.show_help(None) == 0
+    text = capsys.readouterr().out
+    for command in COMMANDS:
+        assert re.search(rf"^  {command.name} ", text, re.MULTILINE)
+    for option in GLOBAL_OPTIONS:
+        assert all(flag in text for flag in option.flags)
