@@ -1,11 +1,11 @@
 """The tree of errors that crate-runc raises; `cli` turns one into a line on stderr, a JSON line in `--log` and an exit status.
 
-    RuncError                exit status 1
-    ├── UsageError           an unknown flag, a missing argument
-    ├── BundleError          config.json is wrong; the text starts with the JSON path of the first defect
-    │   └── Unsupported      a property that this runtime cannot apply
-    ├── StateError           the container is in the wrong state, exists already, or does not exist
-    └── StepError            a step failed: its name, errno and text (also how a child's failure reaches the parent)
+RuncError                exit status 1
+├── UsageError           an unknown flag, a missing argument
+├── BundleError          config.json is wrong; the text starts with the JSON path of the first defect
+│   └── Unsupported      a property that this runtime cannot apply
+├── StateError           the container is in the wrong state, exists already, or does not exist
+└── StepError            a step failed: its name, errno and text (also how a child's failure reaches the parent)
 """
 
 from __future__ import annotations
@@ -32,6 +32,10 @@ class Unsupported(BundleError):
 
 
 class StateError(RuncError):
+    pass
+
+
+class CgroupError(RuncError):
     pass
 
 

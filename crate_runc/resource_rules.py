@@ -6,7 +6,20 @@ Only the form is checked here: what a cgroup mode cannot express is refused by c
 from __future__ import annotations
 
 from crate_runc.errors import BundleError
-from crate_runc.shapes import INT64, UINT64, boolean, fields, integer, list_of, map_of, one_of, quoted, string, unsupported
+from crate_runc.shapes import (
+    INT64,
+    UINT32,
+    UINT64,
+    boolean,
+    fields,
+    integer,
+    list_of,
+    map_of,
+    one_of,
+    quoted,
+    string,
+    unsupported,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +31,13 @@ if TYPE_CHECKING:
 def _access(value: Any, where: str, report: Report) -> None:
     if type(value) is not str or set(value) - set("rwm"):
         report(BundleError(where, f'must be made of the letters "r", "w" and "m", not {quoted(value)}'))
+
+
+def _devices(value: Any, where: str, report: Report) -> None:
+    _DEVICES(value, where, report)
+    for index, rule in enumerate(value if type(value) is list else ()):
+        if type(rule) is dict and rule.get("allow") is True and not rule.get("access"):
+            report(BundleError(f"{where}[{index}].access", "is required where something is allowed"))
 
 
 def _unified(value: Any, where: str, report: Report) -> None:
@@ -33,7 +53,9 @@ def _cpu_list(value: Any, where: str, report: Report) -> None:
         report(BundleError(where, f"must be a list like 0-3,7, not {quoted(value)}"))
 
 
-_DEVICE = {"allow": boolean, "type": one_of(("a", "b", "c")), "major": integer(INT64), "minor": integer(INT64), "access": _access}
+_NUMBER = integer((-1, UINT32[1]))
+_DEVICE = {"allow": boolean, "type": one_of(("a", "b", "c")), "major": _NUMBER, "minor": _NUMBER, "access": _access}
+_DEVICES = list_of(fields(_DEVICE, required=("allow",)))
 _LIMIT = integer((-1, INT64[1]))
 _MEMORY = {
     "limit": _LIMIT,
@@ -60,7 +82,7 @@ _CPU = {
 resources = fields(
     {
         "unified": _unified,
-        "devices": list_of(fields(_DEVICE, required=("allow",))),
+        "devices": _devices,
         "memory": fields(_MEMORY),
         "cpu": fields(_CPU),
         "pids": fields({"limit": integer(INT64)}),

@@ -1,0 +1,166 @@
+"""One interface for the control groups of a container, whatever the host has: v1, hybrid, v2 or none.
+
+    cgroup = open_for(config, facts, id)   nothing is done yet
+    cgroup.create(); cgroup.apply(resources); cgroup.join(pid)
+    state keeps cgroup.paths               controller → directory
+    from_paths(paths, facts).kill(); .delete()
+
+The semantics are those of runc's cgroupfs driver. As an ordinary user a cgroup that cannot be made is no error as long as neither a limit
+nor a `cgroupsPath` was asked for.
+"""
+
+from __future__ import annotations
+
+import time
+
+from crate_runc.cgroup import files
+from crate_runc.cgroup import paths as planned
+from crate_runc.errors import CgroupError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from crate_runc.host import HostFacts
+
+_KILL_SECONDS = 10.0
+
+
+class Cgroup:
+    """`paths` shrinks in `create` by the hierarchies that an ordinary user may not use, where `optional` allows it."""
+
+    __slots__ = ("facts", "optional", "paths")
+
+    def __init__(self, paths: dict[str, str], facts: HostFacts, *, optional: bool) -> None:
+        self.paths = paths
+        self.facts = facts
+        self.optional = optional
+
+    def create(self) -> None:
+        """Raises CgroupError. What is there already is used."""
+        raise NotImplementedError
+
+    def apply(self, resources: dict[str, Any]) -> None:
+        """Set limits and device rules; best before a process joins. Raises BundleError for what this host cannot express, CgroupError."""
+        raise NotImplementedError
+
+    def join(self, pid: int) -> None:
+        """Move a process (a pid of our namespace) into every hierarchy. Takes some milliseconds: the kernel waits for a grace period."""
+        raise NotImplementedError
+
+    def freeze(self, frozen: bool) -> None:
+        raise NotImplementedError
+
+    def kill_at_once(self) -> bool:
+        """Whether the kernel itself killed the whole cgroup (cgroup.kill)."""
+        raise NotImplementedError
+
+    def processes(self) -> list[int]:
+        """The pids of the container, with those in cgroups that it made itself, sorted."""
+        return sorted({pid for directory in self._directories() for pid in files.processes(directory)})
+
+    def signal(self, number: int) -> int:
+        """Send a signal to every process, once; returns how many there were."""
+        return files.signal_processes(self._directories(), number)
+
+    def kill(self) -> None:
+        """SIGKILL until no process is left. Raises CgroupError where some do not die within ten seconds."""
+        if not self.paths or self.kill_at_once():
+            return
+        deadline = time.monotonic() + _KILL_SECONDS
+        while self.signal(9):
+            if time.monotonic() > deadline:
+                raise CgroupError(f"kill the processes of the container: {', '.join(map(str, self.processes()))} do not end")
+            # The first round gets a quiet container; one that forks faster than we list must stand still.
+            self.freeze(True)
+            try:
+                self.signal(9)
+            finally:
+                self.freeze(False)
+            time.sleep(0.002)
+
+    def delete(self) -> None:
+        """Remove the directories. Raises CgroupError where processes are left in them."""
+        for directory in set(self.paths.values()):
+            files.remove(directory)
+
+    def cannot_limit(self, controller: str) -> CgroupError:
+        return CgroupError(
+            f"limit {controller}: the container has no {controller} cgroup: "
+            + (
+                "the controller is not mounted"
+                if controller not in self.facts.cgroup_mounts and self.facts.cgroup_mode != "v2"
+                else _NOT_DELEGATED
+            )
+        )
+
+    def _directories(self) -> list[str]:
+        """One hierarchy knows all processes: the first of those that nothing but us changes."""
+        for controller in ("", "pids", "devices", "freezer"):
+            if controller in self.paths:
+                return [self.paths[controller]]
+        return list(self.paths.values())[:1]
+
+
+class NoCgroup(Cgroup):
+    """A host without cgroups, and a container that got none."""
+
+    __slots__ = ()
+
+    def create(self) -> None:
+        if not self.optional:
+            raise CgroupError(
+                "make a cgroup: none is mounted on this host; mount cgroup2 at /sys/fs/cgroup, or leave out linux.cgroupsPath"
+            )
+
+    def apply(self, resources: dict[str, Any]) -> None:
+        from crate_runc.cgroup.resources import writes
+
+        for controller, _, _ in writes(resources, "v2"):
+            raise self.cannot_limit(controller)
+
+    def join(self, pid: int) -> None:
+        pass
+
+    def freeze(self, frozen: bool) -> None:
+        pass
+
+    def kill_at_once(self) -> bool:
+        return True
+
+
+_NOT_DELEGATED = "this user may not make one; run as root, or let systemd delegate the controller (Delegate=yes)"
+
+
+def open_for(config: dict[str, Any], facts: HostFacts, container_id: str) -> Cgroup:
+    """For a container that is to be made. Does nothing yet; raises BundleError for limits that this host's mode cannot express."""
+    _check(config.get("linux", {}).get("resources", {}), facts)
+    explicit = bool(config.get("linux", {}).get("cgroupsPath"))
+    optional = not explicit and (facts.rootless or facts.cgroup_mode == "none")
+    return _choose(planned.plan(config, facts, container_id), facts, optional)
+
+
+def _check(resources: dict[str, Any], facts: HostFacts) -> None:
+    from crate_runc.cgroup import device_rules
+    from crate_runc.cgroup.resources import writes
+
+    writes(resources, facts.cgroup_mode)
+    if facts.cgroup_mode != "v2" and not facts.rootless:
+        device_rules.writes_v1(device_rules.effective(resources))
+
+
+def from_paths(paths: dict[str, str], facts: HostFacts) -> Cgroup:
+    """For a container that is there: what its state says."""
+    return _choose(dict(paths), facts, True)
+
+
+def _choose(paths: dict[str, str], facts: HostFacts, optional: bool) -> Cgroup:
+    if not paths:
+        return NoCgroup(paths, facts, optional=optional)
+    if facts.cgroup_mode == "v2":
+        from crate_runc.cgroup.v2 import CgroupV2
+
+        return CgroupV2(paths, facts, optional=optional)
+    from crate_runc.cgroup.v1 import CgroupV1
+
+    return CgroupV1(paths, facts, optional=optional)

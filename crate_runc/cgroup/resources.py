@@ -1,0 +1,149 @@
+"""linux.resources as writes to the files of controllers: OCI runtime-spec 1.3 config-linux.md and the kernel's cgroup-v1 and cgroup-v2 documents. Pure.
+
+config.json speaks the language of v1. On v2 shares become a weight, a limit of memory and swap together becomes one of swap alone, and -1 is
+`max`; what v2 has no word for is Unsupported. 0 asks for nothing, as with runc, because callers write it for "not set". Device rules
+are no files on v2: see device_rules.
+"""
+
+from __future__ import annotations
+
+from crate_runc.errors import BundleError, Unsupported
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Write = tuple[str, str, str]  # controller, file, value
+
+_WHERE = "linux.resources"
+_MIN_SHARES, _MAX_SHARES = 2, 262144
+_DEFAULT_PERIOD = 100000
+
+
+def writes(resources: dict[str, Any], mode: str) -> list[Write]:
+    """In the order in which the kernel takes them for a new cgroup. Raises BundleError where the mode or the values do not allow it."""
+    if mode == "v2":
+        return (
+            _pids(resources, "pids.max") + _memory_v2(resources) + _cpu_v2(resources) + _cpuset(resources) + _unified(resources)
+        )
+    if resources.get("unified"):
+        raise Unsupported(f"{_WHERE}.unified", "this host has cgroup v1, and these files belong to v2")
+    return _pids(resources, "pids.max") + _memory_v1(resources) + _cpu_v1(resources) + _cpuset(resources)
+
+
+def _pids(resources: dict[str, Any], file: str) -> list[Write]:
+    limit = resources.get("pids", {}).get("limit", 0)
+    return [("pids", file, _or_max(limit))] if limit else []
+
+
+def _memory_v1(resources: dict[str, Any]) -> list[Write]:
+    memory = resources.get("memory", {})
+    limit, swap = memory.get("limit", 0), memory.get("swap", 0)
+    if limit == -1 and not swap:
+        swap = -1  # unlimited memory under a swap limit would be no use
+    _check_swap(limit, swap)
+    found = [
+        ("memory.limit_in_bytes", limit),
+        ("memory.memsw.limit_in_bytes", swap),
+        ("memory.soft_limit_in_bytes", memory.get("reservation", 0)),
+        ("memory.kmem.limit_in_bytes", memory.get("kernel", 0)),
+        ("memory.kmem.tcp.limit_in_bytes", memory.get("kernelTCP", 0)),
+    ]
+    chosen = [("memory", file, str(value)) for file, value in found if value]
+    if "swappiness" in memory:
+        chosen.append(("memory", "memory.swappiness", str(memory["swappiness"])))
+    if memory.get("disableOOMKiller"):
+        chosen.append(("memory", "memory.oom_control", "1"))
+    return chosen
+
+
+def _memory_v2(resources: dict[str, Any]) -> list[Write]:
+    memory = resources.get("memory", {})
+    for name in ("kernel", "kernelTCP", "swappiness", "disableOOMKiller"):
+        if memory.get(name):
+            raise Unsupported(f"{_WHERE}.memory.{name}", "cgroup v2 has nothing like it")
+    limit, swap, reservation = memory.get("limit", 0), memory.get("swap", 0), memory.get("reservation", 0)
+    chosen = []
+    if limit == -1 and not swap:
+        swap = -1
+    _check_swap(limit, swap)
+    if swap > 0 and not limit:
+        raise BundleError(f"{_WHERE}.memory.swap", "needs memory.limit, because cgroup v2 counts swap by itself")
+    if limit:
+        chosen.append(("memory", "memory.max", _or_max(limit)))
+    if swap:
+        chosen.append(("memory", "memory.swap.max", str(swap - limit) if swap > 0 and limit > 0 else _or_max(swap)))
+    if reservation:
+        chosen.append(("memory", "memory.low", _or_max(reservation)))
+    return chosen
+
+
+def _check_swap(limit: int, swap: int) -> None:
+    if 0 < swap < limit:
+        raise BundleError(
+            f"{_WHERE}.memory.swap", f"{swap} is memory and swap together, so it cannot be less than memory.limit, {limit}"
+        )
+
+
+def _cpu_v1(resources: dict[str, Any]) -> list[Write]:
+    cpu = resources.get("cpu", {})
+    shares = cpu.get("shares", 0)
+    if shares and not _MIN_SHARES <= shares <= _MAX_SHARES:
+        raise BundleError(f"{_WHERE}.cpu.shares", f"must be from {_MIN_SHARES} to {_MAX_SHARES}, not {shares}")
+    found = [
+        ("cpu.shares", shares),
+        ("cpu.rt_period_us", cpu.get("realtimePeriod", 0)),
+        ("cpu.rt_runtime_us", cpu.get("realtimeRuntime", 0)),
+        ("cpu.cfs_period_us", cpu.get("period", 0)),
+        ("cpu.cfs_quota_us", cpu.get("quota", 0)),
+        ("cpu.cfs_burst_us", cpu.get("burst", 0)),
+        ("cpu.idle", cpu.get("idle", 0)),
+    ]
+    return [("cpu", file, str(value)) for file, value in found if value]
+
+
+def _cpu_v2(resources: dict[str, Any]) -> list[Write]:
+    cpu = resources.get("cpu", {})
+    for name in ("realtimePeriod", "realtimeRuntime"):
+        if cpu.get(name):
+            raise Unsupported(f"{_WHERE}.cpu.{name}", "cgroup v2 has nothing like it")
+    chosen = []
+    if cpu.get("shares"):
+        chosen.append(("cpu", "cpu.weight", str(weight_of(cpu["shares"]))))
+    if cpu.get("quota") or cpu.get("period"):
+        quota = cpu.get("quota", 0)
+        chosen.append(("cpu", "cpu.max", f"{quota if quota > 0 else 'max'} {cpu.get('period') or _DEFAULT_PERIOD}"))
+    if cpu.get("burst"):
+        chosen.append(("cpu", "cpu.max.burst", str(cpu["burst"])))
+    if cpu.get("idle"):
+        chosen.append(("cpu", "cpu.idle", str(cpu["idle"])))
+    return chosen
+
+
+def weight_of(shares: int) -> int:
+    """cpu.shares (2 … 262144, default 1024) → cpu.weight (1 … 10000, default 100): the curve that runc and crun agreed on in 2025.
+
+    It meets both ends and the default; the older linear formula gave a default container a weight of 39.
+    """
+    if shares <= _MIN_SHARES:
+        return 1
+    if shares >= _MAX_SHARES:
+        return 10000
+    from math import ceil, log2
+
+    power = log2(shares)
+    exponent = (power * power + 125 * power) / 612 - 7 / 34
+    return ceil(10**exponent)
+
+
+def _cpuset(resources: dict[str, Any]) -> list[Write]:
+    cpu = resources.get("cpu", {})
+    return [("cpuset", f"cpuset.{name}", cpu[name]) for name in ("cpus", "mems") if cpu.get(name)]
+
+
+def _unified(resources: dict[str, Any]) -> list[Write]:
+    return [(file.partition(".")[0], file, value) for file, value in resources.get("unified", {}).items()]
+
+
+def _or_max(value: int) -> str:
+    return "max" if value < 0 else str(value)

@@ -1,0 +1,90 @@
+"""Control groups v1, and v1 beside cgroup2 ("hybrid"): one directory per hierarchy (cgroups(7), the kernel's cgroup-v1 documents).
+
+On a hybrid host the limits are v1's, and the container also gets a directory in the unified hierarchy, which holds no controller.
+"""
+
+from __future__ import annotations
+
+import os
+
+from crate_runc.cgroup import Cgroup, device_rules, files, paths
+from crate_runc.cgroup.resources import writes
+from crate_runc.errors import CgroupError
+from crate_runc.host import UNIFIED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_DENIED = (PermissionError, FileNotFoundError)
+
+
+class CgroupV1(Cgroup):
+    __slots__ = ()
+
+    def create(self) -> None:
+        for controller, directory in list(self.paths.items()):
+            try:
+                self._make(controller, directory)
+            except OSError as error:
+                if not self.optional:
+                    raise CgroupError(f"make cgroup {directory}: {error.strerror}") from None
+                del self.paths[controller]  # as an ordinary user: fine, until a limit is asked for
+
+    def _make(self, controller: str, directory: str) -> None:
+        mount_point = paths.mount_point_of(directory, controller, self.facts)
+        current = mount_point
+        for part in directory[len(mount_point) + 1 :].split("/"):
+            parent, current = current, f"{current}/{part}"
+            try:
+                os.mkdir(current, 0o755)
+            except FileExistsError:
+                pass
+            if controller == "cpuset":
+                _fill_cpuset(parent, current)
+
+    def apply(self, resources: dict[str, Any]) -> None:
+        wanted = writes(resources, "v1")
+        rules = device_rules.writes_v1(device_rules.effective(resources)) if not self.facts.rootless else []
+        for controller, file, value in wanted:
+            if controller not in self.paths:
+                raise self.cannot_limit(controller)
+            if file.startswith("memory.memsw.") and value == "-1" and not os.path.exists(f"{self.paths[controller]}/{file}"):
+                continue  # the kernel does not count swap, so there is nothing to lift
+            self._set(controller, file, value)
+        if rules and "devices" not in self.paths:
+            raise CgroupError("limit devices: no devices controller is mounted on this host")
+        for file, line in rules:
+            files.set_value(self.paths["devices"], file, line)
+
+    def _set(self, controller: str, file: str, value: str) -> None:
+        files.set_value(self.paths[controller], file, value)
+
+    def join(self, pid: int) -> None:
+        for directory in set(self.paths.values()):  # controllers that are mounted together share a directory
+            files.join(directory, pid)
+
+    def freeze(self, frozen: bool) -> None:
+        if "freezer" in self.paths:
+            try:
+                files.write(self.paths["freezer"], "freezer.state", "FROZEN" if frozen else "THAWED")
+            except FileNotFoundError:
+                pass  # the cgroup is gone, and so are its processes
+
+    def kill_at_once(self) -> bool:
+        """The unified hierarchy of a hybrid host can kill a whole cgroup as well, since Linux 5.14."""
+        directory = self.paths.get(UNIFIED)
+        if directory is None:
+            return False
+        try:
+            files.write(directory, "cgroup.kill", "1")
+        except _DENIED:
+            return False
+        return not self.processes()
+
+
+def _fill_cpuset(parent: str, directory: str) -> None:
+    """A new cpuset is empty, and takes no process until it has processors and memory nodes."""
+    for file in ("cpuset.cpus", "cpuset.mems"):
+        if not files.read(directory, file).strip():
+            files.write(directory, file, files.read(parent, file).strip())
