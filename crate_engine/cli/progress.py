@@ -5,15 +5,16 @@ Each class is the Progress of `crate_engine.pull`, whose calls come from several
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 
-from crate_engine.cli.render import display, short_id
+from crate_engine.cli import render
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Self, TextIO
+    from typing import Any, Self, TextIO
 
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
@@ -43,20 +44,20 @@ class Lines:
         self._say(f"{tag}: Pulling from {repository}" if "/" not in tag and name else f"Pulling from {self.reference}")
 
     def layer_started(self, digest: object, size: int) -> None:
-        self._say(f"{short_id(str(digest))}: Pulling fs layer")
+        self._say(f"{render.short_id(str(digest))}: Pulling fs layer")
 
     def advanced(self, digest: object, count: int) -> None:
         pass
 
     def unpacking(self, digest: object) -> None:
-        self._say(f"{short_id(str(digest))}: Download complete")
+        self._say(f"{render.short_id(str(digest))}: Download complete")
 
     def layer_done(self, digest: object, cached: bool) -> None:
-        self._say(f"{short_id(str(digest))}: {'Already exists' if cached else 'Pull complete'}")
+        self._say(f"{render.short_id(str(digest))}: {'Already exists' if cached else 'Pull complete'}")
 
     def _say(self, line: str) -> None:
         with self._lock:
-            self.stream.write(display(line) + "\n")
+            self.stream.write(render.display(line) + "\n")
             self.stream.flush()
 
 
@@ -83,28 +84,30 @@ class LiveBars(Lines):
             self._bars.stop()
 
     def layer_started(self, digest: object, size: int) -> None:
-        self._task(digest, "Downloading", size)
+        self._update(digest, state="Downloading", total=size)
 
     def advanced(self, digest: object, count: int) -> None:
-        self._started().advance(self._task(digest, "Downloading", None), count)
+        self._update(digest, advance=count)
 
     def unpacking(self, digest: object) -> None:
-        self._started().update(self._task(digest, "Unpacking", None), state="Unpacking")
+        self._update(digest, state="Unpacking")
 
     def layer_done(self, digest: object, cached: bool) -> None:
-        task, bars = self._task(digest, "", 1 if cached else None), self._started()
-        total = bars.tasks[bars.task_ids.index(task)].total
-        bars.update(task, state="Already exists" if cached else "Pull complete", completed=total)
+        if cached:
+            self._update(digest, state="Already exists", total=0)
+        else:
+            self._update(digest, state="Pull complete")
 
-    def _task(self, digest: object, state: str, size: int | None) -> TaskID:
+    def _update(self, digest: object, **change: Any) -> None:
         bars = self._started()
         with self._lock:
             key = str(digest)
             if key not in self._tasks:
-                self._tasks[key] = bars.add_task(short_id(key), total=size, state=state)
-            elif size is not None:
-                bars.update(self._tasks[key], total=size, state=state)
-            return self._tasks[key]
+                self._tasks[key] = bars.add_task(render.short_id(key), total=None, state="", size="")
+            task = self._tasks[key]
+            bars.update(task, **change)
+            shown = next(each for each in bars.tasks if each.id == task)
+            bars.update(task, size=f"{render.size(int(shown.completed))}/{render.size(int(shown.total))}" if shown.total else "")
 
     def _started(self) -> Bars:
         with self._lock:
@@ -118,7 +121,7 @@ def follow(stream: TextIO, *, quiet: bool = False) -> Lines:
     """The progress that suits `stream`; use it as a context manager."""
     if quiet:
         return Silence()
-    if stream.isatty():
+    if stream.isatty() and os.environ.get("TERM", "dumb") != "dumb":
         try:
             import rich.progress  # noqa: F401
         except ImportError:
@@ -129,13 +132,13 @@ def follow(stream: TextIO, *, quiet: bool = False) -> Lines:
 
 def _bars(stream: TextIO) -> Bars:
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+    from rich.progress import BarColumn, Progress, TextColumn
 
     columns = (
         TextColumn("{task.description}:", markup=False),
         TextColumn("{task.fields[state]:<14}", markup=False),
         BarColumn(bar_width=30),
-        DownloadColumn(),
+        TextColumn("{task.fields[size]}", markup=False),
     )
     return Progress(
         *columns, console=Console(file=stream, highlight=False), auto_refresh=True, redirect_stdout=False, redirect_stderr=False

@@ -74,7 +74,7 @@ def test_the_function_takes_what_the_table_names(command: Command) -> None:
     parameters = list(inspect.signature(function).parameters.values())
     assert parameters[0].name == "session"
     named = {parameter.name for parameter in parameters[1:] if parameter.kind is inspect.Parameter.KEYWORD_ONLY}
-    table = {part.name for part in (*command.arguments, *command.options)}
+    table = {argument.name for argument in command.arguments} | {option.name for option in command.options}
     assert named <= table
     assert named == table or parameters[-1].kind is inspect.Parameter.VAR_KEYWORD
 
