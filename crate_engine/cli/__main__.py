@@ -40,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _silence()
         return BROKEN_PIPE
+    except Exception as error:
+        return report(*_explained(error), USAGE_FAILURE)
 
 
 def run_and_exit() -> NoReturn:
@@ -85,21 +87,23 @@ def _carry_out(call: Invocation) -> int:
         return report(str(error), error.hint, error.exit_code if isinstance(error, RuntimeFailed) and failure == 125 else failure)
     except BrokenPipeError:
         raise
-    except OSError as error:
-        where = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, (str, bytes)) else ""
-        return report(f"{call.command.name}: {(error.strerror or str(error)).lower()}{where}", None, failure)
     except Exception as error:
-        return _bug(call, error)
+        if call.globals["log_level"] == "debug":
+            import traceback
+
+            traceback.print_exc()
+        text, hint = _explained(error)
+        return report(f"{call.command.name}: {text}", hint, failure)
 
 
-def _bug(call: Invocation, error: Exception) -> int:
-    if call.globals["log_level"] == "debug":
-        import traceback
-
-        traceback.print_exc()
-    assert call.command is not None
-    text = f"{call.command.name}: internal error: {type(error).__name__}: {error}"
-    return report(text, "crate --log-level debug shows where", call.command.failure)
+def _explained(error: Exception) -> tuple[str, str | None]:
+    """Text and hint for what no part of crate has translated."""
+    if isinstance(error, OSError):
+        where = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, (str, bytes)) else ""
+        return (error.strerror or str(error)).lower() + where, None
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("crate_"):
+        return f"the Python package {error.name} is missing", "install crate-containers again, with its dependencies"
+    return f"internal error: {type(error).__name__}: {error}", "crate --log-level debug shows where"
 
 
 def _silence() -> None:

@@ -79,11 +79,17 @@ def report(text: str, hint: str | None, status: int) -> int:
     """Print an error in crate's form and return `status`."""
     from crate_engine.cli.render import display
 
-    lines = f"crate: error: {display(text)}\n" + (f"hint: {display(hint)}\n" if hint else "")
-    for stream in open_streams():
-        stream.flush()
-    if sys.stderr is not None:
-        sys.stderr.write(lines)
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()  # what was printed before comes before
+    except OSError:
+        pass  # a full disk or a reader that left does not hide the error
+    try:
+        if sys.stderr is not None:
+            sys.stderr.write(f"crate: error: {display(text)}\n" + (f"hint: {display(hint)}\n" if hint else ""))
+            sys.stderr.flush()
+    except OSError:
+        pass  # there is nowhere left to say it: the exit status has to do
     return status
 
 

@@ -131,6 +131,12 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     assert (shown.returncode, shown.stderr) == (141, b"")
 
 
+def test_a_full_disk_behind_standard_output_is_an_error() -> None:
+    with open("/dev/full", "w") as full:
+        shown = subprocess.run([*PROGRAM, "--version"], env={}, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (shown.returncode, shown.stderr) == (125, "crate: error: no space left on device\n")
+
+
 def test_closed_standard_streams_are_no_error() -> None:
     script = 'exec "$@" >&- 2>&-'
     assert subprocess.run(["/bin/sh", "-c", script, "sh", *PROGRAM, "--version"], env={}, check=False).returncode == 0
