@@ -1,0 +1,140 @@
+"""Unpacked layers on disk, each once, under the digest of its uncompressed content (the diff id).
+
+`layers/sha256/<hex>/fs` is a layer's tree. Where only one id is mapped owners cannot be kept in the file system, so such trees have a place
+of their own, `layers/single/<hex>/fs`: a user who later gets a range of ids gets right owners too. `layer.json` says that a layer is complete.
+"""
+
+from __future__ import annotations
+
+import os
+
+from crate_engine.errors import StoreError
+from crate_engine.oci.digest import Digest
+from crate_engine.oci.strict_json import dump, parse
+from crate_engine.store import durable, leases
+from crate_engine.store.paths import Store, make_directory
+from crate_engine.system import userns
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from crate_engine.store.images import Image
+    from crate_engine.system.userns import UserNamespace
+
+_RECORD = "layer.json"
+_UNPACKING = ".layer"
+_FAMILIES = ("sha256", "single")
+
+
+class LayerStore:
+    """`user_namespace` decides which of the two forms of a layer is meant; without it, whichever is there."""
+
+    def __init__(self, store: Store, user_namespace: UserNamespace | None = None) -> None:
+        self._store = store
+        mode = user_namespace.mode if user_namespace else ""
+        self._families = _FAMILIES if not mode else ("single",) if mode == "single" else ("sha256",)
+
+    def has(self, diff_id: Digest) -> bool:
+        return self._find(diff_id) is not None
+
+    def size(self, diff_id: Digest) -> int:
+        """Bytes of the layer's uncompressed archive; 0 when it is not here."""
+        path = self._find(diff_id)
+        if path is None:
+            return 0
+        with open(f"{path}/{_RECORD}", "rb") as file:
+            size = parse(file.read(), f"{path}/{_RECORD}").get("size")
+        return size if isinstance(size, int) else 0
+
+    def directories(self, image: Image) -> list[str]:
+        """The absolute paths of the image's trees, the lowest layer first. Raises StoreError where one is missing."""
+        return [self._tree(diff_id) for diff_id in image.config.diff_ids]
+
+    def missing(self, diff_ids: Iterable[Digest]) -> list[Digest]:
+        """Those that are not here, each once, in order."""
+        return [diff_id for diff_id in dict.fromkeys(diff_ids) if not self.has(diff_id)]
+
+    def ensure(self, image: Image, user_namespace: UserNamespace) -> None:
+        """Unpack from the store's blobs what is missing of an image's layers, as after a crash or a change of the ids one may use.
+
+        Forks workers: call it while the process has no threads. Raises StoreError where a blob is missing as well.
+        """
+        from crate_engine.layers.transfer import bring, plan
+
+        bring(self._store, plan(self._store, image.manifest, image.config, user_namespace), user_namespace)
+
+    def ingest_directory(self, diff_id: Digest) -> str:
+        """A new name each time, for the tree that the holder of the claim has a worker make."""
+        return f"{self._store.ingest}/{self.work(diff_id)}.{os.urandom(6).hex()}{_UNPACKING}"
+
+    def work(self, diff_id: Digest) -> str:
+        """The name of the claim that whoever unpacks the layer holds."""
+        return f"layer-{self._families[0]}-{diff_id.hex}"
+
+    def commit(self, diff_id: Digest, directory: str, *, size: int, entries: int) -> None:
+        """Give a tree that is unpacked, checked and written back its place. `size` is of the uncompressed archive."""
+        target = f"{self._parent(self._families[0])}/{diff_id.hex}"
+        record = {"diff_id": str(diff_id), "size": size, "entries": entries}
+        durable.write(f"{directory}/{_RECORD}", dump(record))
+        try:
+            if os.path.lexists(target):
+                durable.move_to_trash(target, self._store.trash)  # without its record, else it would have been found
+            os.rename(directory, target)
+            durable.sync_directory(os.path.dirname(target))
+        except OSError as error:
+            raise StoreError(f"keep layer {diff_id}: {error.strerror}") from error
+
+    def all(self) -> list[Digest]:
+        """Every layer here, complete or not."""
+        found = {}
+        for family in self._families:
+            for name in os.listdir(self._parent(family)):
+                found[name] = Digest("sha256", name)
+        return list(found.values())
+
+    def discard(self, diff_id: Digest) -> None:
+        """Put a layer into the trash; `empty_trash` frees the space."""
+        for family in self._families:
+            path = f"{self._parent(family)}/{diff_id.hex}"
+            if os.path.lexists(path):
+                durable.move_to_trash(path, self._store.trash)
+
+    def sweep(self) -> None:
+        """Put trees into the trash that a killed process left half unpacked."""
+        for name in os.listdir(self._store.ingest):
+            if name.endswith(_UNPACKING) and not leases.is_claimed(self._store, name.partition(".")[0]):
+                durable.move_to_trash(f"{self._store.ingest}/{name}", self._store.trash)
+
+    def _parent(self, family: str) -> str:
+        path = f"{self._store.layers}/{family}"
+        make_directory(path)
+        return path
+
+    def _find(self, diff_id: Digest) -> str | None:
+        for family in self._families:
+            path = f"{self._store.layers}/{family}/{diff_id.hex}"
+            if os.path.exists(f"{path}/{_RECORD}"):
+                return path
+        return None
+
+    def _tree(self, diff_id: Digest) -> str:
+        path = self._find(diff_id)
+        if path is None:
+            raise StoreError(f"find layer {diff_id}: it is not unpacked here", hint="pull the image again")
+        return f"{path}/fs"
+
+
+def empty_trash(store: Store, user_namespace: UserNamespace | None = None) -> None:
+    """Remove what is in the trash, inside the user namespace where the trees have other owners. What cannot be removed now stays there."""
+    if os.listdir(store.trash):
+        userns.run(user_namespace or userns.choose(), remove_trash, store.trash)
+
+
+def remove_trash(directory: str) -> None:
+    """`empty_trash` in a process that is in the right namespace already."""
+    for name in os.listdir(directory):
+        try:
+            durable.remove_tree(f"{directory}/{name}")
+        except StoreError:
+            continue

@@ -1,0 +1,325 @@
+"""The images of the store: names, moves of tags, removal, pruning. On disk it is an OCI image layout (image-spec image-layout.md).
+
+Each entry of `index.json` is one name, in the annotation `org.opencontainers.image.ref.name`; an entry without it is an image whose last
+tag moved on. Only manifests of single images are kept: where a name led to an index, its digest is an annotation, so that it still resolves.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+
+from crate_engine import limits
+from crate_engine.errors import CrateError, ImageError, ImageInUse, ImageNotFound, InvalidReference, StoreError
+from crate_engine.oci import layout
+from crate_engine.oci.descriptor import Descriptor
+from crate_engine.oci.digest import Digest
+from crate_engine.oci.image_config import ImageConfig
+from crate_engine.oci.manifest import Manifest
+from crate_engine.oci.platform import Platform
+from crate_engine.reference import Reference
+from crate_engine.store import durable, leases
+from crate_engine.store.blobs import BlobStore
+from crate_engine.store.locks import lock
+from crate_engine.store.paths import Store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from crate_engine.system.userns import UserNamespace
+
+RESOLVED = "crate.image.resolved"
+"""Annotation: the digest that the registry gave for the name, of an index or of the manifest itself."""
+UNPACKED_SIZE = "crate.image.unpacked-size"
+_ID = re.compile(r"(?:sha256:)?([0-9a-f]{1,64})", re.ASCII)
+_SHORTEST_ID = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """`id` is the hexadecimal digest of the configuration. `size` is in bytes, of the unpacked layers where that is known.
+
+    `names` are all its names, the oldest first; it has none when its last tag moved to another image. `repo_digests` are the names by digest.
+    """
+
+    id: str
+    names: tuple[Reference, ...]
+    manifest: Manifest
+    descriptor: Descriptor
+    config: ImageConfig
+    size: int
+    repo_digests: tuple[Reference, ...] = ()
+
+    @property
+    def created(self) -> str:
+        """An RFC 3339 text, or empty."""
+        return self.config.created
+
+    @property
+    def platform(self) -> Platform:
+        return self.config.platform
+
+
+class ImageStore:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.blobs = BlobStore(store)
+
+    def all(self) -> list[Image]:
+        """Every image that can be read, the newest name last. A damaged one is left out: `find` of its name says what is wrong."""
+        groups: dict[Digest, list[Descriptor]] = {}
+        for entry in self._entries():
+            groups.setdefault(entry.digest, []).append(entry)
+        images = []
+        for entries in groups.values():
+            try:
+                images.append(self._image(entries))
+            except (ImageError, StoreError):
+                continue
+        return _merged(images)
+
+    def find(self, name_or_id: str) -> Image:
+        """By name in any form docker takes, by id or by the unique beginning of one. Raises ImageNotFound."""
+        entries = self._entries()
+        entry = _by_name(entries, _reference(name_or_id))
+        if entry is not None:
+            # Its other names matter to no one who asks by name: one manifest and one configuration are read.
+            return self._image([other for other in entries if other.digest == entry.digest])
+        return self._by_id(name_or_id)
+
+    def put(
+        self,
+        reference: Reference | None,
+        descriptor: Descriptor,
+        platform: Platform | None = None,
+        *,
+        resolved: Digest | None = None,
+        size: int | None = None,
+    ) -> Image:
+        """Give the manifest, which is among the blobs with all it needs, this name; what had the name keeps its other names.
+
+        `resolved` is the digest the name stood for, when that is an index's. `size` is the bytes of the unpacked layers.
+        """
+        annotations = {layout.REFERENCE_NAME: str(reference)} if reference else {}
+        if resolved and resolved != descriptor.digest:
+            annotations[RESOLVED] = str(resolved)
+        if size is not None:
+            annotations[UNPACKED_SIZE] = str(size)
+        new = Descriptor(descriptor.media_type, descriptor.digest, descriptor.size, annotations, platform or descriptor.platform)
+        with lock(self._store, "image"):
+            entries = self._entries()
+            others = [_moved(entry, entries) if reference and _name(entry) == str(reference) else entry for entry in entries]
+            kept = [entry for entry in others if entry is not None and (_name(entry) or entry.digest != new.digest)]
+            self._write((*kept, new))
+            return self._image([entry for entry in (*kept, new) if entry.digest == new.digest])
+
+    def remove(
+        self,
+        name_or_id: str,
+        force: bool = False,
+        in_use: Collection[str] | Callable[[], Collection[str]] = (),
+        *,
+        user_namespace: UserNamespace | None = None,
+    ) -> list[str]:
+        """Take a name away, and with its last name the image with every blob and layer that nothing else needs; returns docker's lines.
+
+        `in_use` are ids of images that containers were made from; a callable is asked under the lock. Such an image is only removed, or rather
+        left without a name, with `force`. Raises ImageNotFound, ImageInUse.
+        """
+        with lock(self._store, "image"):
+            used = in_use() if callable(in_use) else in_use
+            entries = self._entries()
+            going, image_id = self._going(entries, name_or_id, force=force)
+            kept = tuple(entry for entry in entries if entry not in going)
+            digests = {entry.digest for entry in going}
+            lines = [f"Untagged: {reference.familiar}" for entry in going if (reference := _entry_reference(entry))]
+            if any(entry.digest in digests for entry in kept):
+                self._write(kept)
+                return lines
+            lines += [
+                f"Untagged: {digest.familiar}" for digest in _repo_digests(going) if f"Untagged: {digest.familiar}" not in lines
+            ]
+            if image_id in used:
+                if not force:
+                    raise ImageInUse(
+                        f"remove image {name_or_id}: a container uses it",
+                        hint="remove the container first, or force the removal of the name",
+                    )
+                self._write((*kept, *(entry.annotated(_without_name(entry)) for entry in going[:1])))
+                return lines
+            self._write(kept)
+            removed = self.prune()
+        from crate_engine.layers.store import empty_trash
+
+        empty_trash(self._store, user_namespace)
+        return [*lines, f"Deleted: sha256:{image_id}", *(f"Deleted: {digest}" for digest in removed)]
+
+    def prune(self) -> list[Digest]:
+        """Remove blobs and put layers into the trash that no entry and no pull needs; returns the layers' diff ids. Holds the lock `image`."""
+        from crate_engine.layers.store import LayerStore
+
+        needed = leases.protected(self._store)
+        for entry in self._entries():
+            needed.add(str(entry.digest))
+            try:
+                manifest = self._manifest(entry)
+                needed |= {str(manifest.config.digest), *(str(layer.digest) for layer in manifest.layers)}
+                needed |= {str(digest) for digest in self._config(manifest).diff_ids}
+            except (ImageError, StoreError) as error:
+                # Its layers cannot be told from those that nobody needs: nothing is removed until it is whole again, or gone.
+                if not isinstance(error, ImageNotFound):
+                    return []
+        for digest in self.blobs.all():
+            if str(digest) not in needed:
+                self.blobs.remove(digest)
+        layers = LayerStore(self._store)
+        unneeded = [digest for digest in layers.all() if str(digest) not in needed]
+        for digest in unneeded:
+            layers.discard(digest)
+        return unneeded
+
+    def _going(self, entries: tuple[Descriptor, ...], name_or_id: str, *, force: bool) -> tuple[list[Descriptor], str]:
+        """The entries that a removal takes away, and the id of their image."""
+        entry = _by_name(entries, _reference(name_or_id))
+        if entry is not None:
+            return [entry], self._id_or_digest(entry)
+        image = self._by_id(name_or_id)
+        going = [other for other in entries if self._id_or_digest(other) == image.id]
+        if len(image.names) > 1 and not force:
+            names = ", ".join(name.familiar for name in image.names)
+            raise ImageInUse(
+                f"remove image {name_or_id}: it has several names: {names}", hint="remove it by name, or force the removal"
+            )
+        return going, image.id
+
+    def _by_id(self, text: str) -> Image:
+        match = _ID.fullmatch(text)
+        if match and len(match[1]) >= (1 if text.startswith("sha256:") else _SHORTEST_ID):
+            found = [image for image in self.all() if image.id.startswith(match[1])]
+            if len(found) == 1:
+                return found[0]
+            if found:
+                raise ImageNotFound(f"find image {text}: several ids begin like this", hint="give more digits")
+        raise ImageNotFound(
+            f"find image {text}: there is no such image here", hint=f"crate pull {text}, or crate images for a list"
+        )
+
+    def _entries(self) -> tuple[Descriptor, ...]:
+        path = f"{self._store.oci}/{layout.INDEX}"
+        try:
+            with open(path, "rb") as file:
+                raw = file.read(limits.INDEX_FILE_BYTES + 1)
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise StoreError(f"read {path}: {error.strerror}") from error
+        try:
+            return layout.parse_index(raw)
+        except ImageError as error:
+            raise StoreError(f"read {path}: {error}", hint="repair or remove the file, then pull the images again") from error
+
+    def _write(self, entries: tuple[Descriptor, ...]) -> None:
+        directory = self._store.oci
+        durable.sweep(directory)
+        if not os.path.exists(f"{directory}/{layout.MARKER}"):
+            durable.write(f"{directory}/{layout.MARKER}", layout.MARKER_CONTENT)
+        durable.write(f"{directory}/{layout.INDEX}", layout.dump_index(entries))
+
+    def _image(self, entries: list[Descriptor]) -> Image:
+        """From all entries of one manifest."""
+        newest = entries[-1]
+        manifest = self._manifest(newest)
+        config = self._config(manifest)
+        if len(config.diff_ids) != len(manifest.layers):
+            raise ImageError(
+                f"read image {newest.digest}: it has {len(manifest.layers)} layers and {len(config.diff_ids)} diff ids"
+            )
+        sizes = [text for entry in entries if (text := entry.annotations.get(UNPACKED_SIZE, "")).isascii() and text.isdigit()]
+        return Image(
+            id=manifest.config.digest.hex,
+            names=tuple(reference for entry in entries if (reference := _entry_reference(entry))),
+            manifest=manifest,
+            descriptor=newest,
+            config=config,
+            size=int(sizes[-1]) if sizes else sum(layer.size for layer in manifest.layers),
+            repo_digests=_repo_digests(entries),
+        )
+
+    def _manifest(self, entry: Descriptor) -> Manifest:
+        return Manifest.from_json(self.blobs.read(entry.digest, limits.MANIFEST_BYTES), entry.media_type)
+
+    def _config(self, manifest: Manifest) -> ImageConfig:
+        return ImageConfig.from_json(self.blobs.read(manifest.config.digest))
+
+    def _id_or_digest(self, entry: Descriptor) -> str:
+        try:
+            return self._manifest(entry).config.digest.hex
+        except CrateError:
+            return entry.digest.hex  # damaged, and removable all the same
+
+
+def _merged(images: list[Image]) -> list[Image]:
+    """Manifests that share a configuration are one image: the same layers, compressed in another way."""
+    by_id: dict[str, Image] = {}
+    for image in images:
+        first = by_id.get(image.id)
+        if first is None:
+            by_id[image.id] = image
+        else:
+            names, digests = first.names + image.names, first.repo_digests + image.repo_digests
+            by_id[image.id] = Image(image.id, names, image.manifest, image.descriptor, image.config, image.size, digests)
+    return list(by_id.values())
+
+
+def _moved(entry: Descriptor, entries: tuple[Descriptor, ...]) -> Descriptor | None:
+    """What becomes of an entry whose name goes to another image: nothing if the image has a second entry, else one without a name."""
+    if any(other is not entry and other.digest == entry.digest for other in entries):
+        return None
+    return entry.annotated(_without_name(entry))
+
+
+def _without_name(entry: Descriptor) -> dict[str, str]:
+    return {key: value for key, value in entry.annotations.items() if key == UNPACKED_SIZE}
+
+
+def _reference(text: str) -> Reference | None:
+    try:
+        return Reference.parse(text)
+    except InvalidReference:
+        return None
+
+
+def _by_name(entries: tuple[Descriptor, ...], reference: Reference | None) -> Descriptor | None:
+    if reference is None:
+        return None
+    if reference.digest is None:
+        return next((entry for entry in entries if _name(entry) == str(reference)), None)
+    for entry in entries:
+        own = _entry_reference(entry)
+        if (
+            own
+            and own.name == reference.name
+            and str(reference.digest) in (str(entry.digest), entry.annotations.get(RESOLVED), str(own.digest))
+        ):
+            return entry
+    return None
+
+
+def _name(entry: Descriptor) -> str:
+    return entry.annotations.get(layout.REFERENCE_NAME, "")
+
+
+def _entry_reference(entry: Descriptor) -> Reference | None:
+    return _reference(_name(entry)) if _name(entry) else None
+
+
+def _repo_digests(entries: list[Descriptor]) -> tuple[Reference, ...]:
+    found = {}
+    for entry in entries:
+        reference = _entry_reference(entry)
+        if reference:
+            digest = Digest.parse(entry.annotations.get(RESOLVED, str(entry.digest)), f"index.json: {RESOLVED}")
+            found[str(reference.with_digest(digest))] = reference.with_digest(digest)
+    return tuple(found.values())
