@@ -88,7 +88,7 @@ def test_a_name_is_asked_for_not_remembered(hello: Program) -> None:
     unshare = ["unshare", "--user", "--map-root-user", "--uts", "--net", "--pid", "--fork", "--mount", "--mount-proc"]
     if subprocess.run([*unshare, "true"], capture_output=True).returncode:
         pytest.skip("user namespaces cannot be made here")
-    command = [*unshare, "sh", "-c", 'echo here > /proc/sys/kernel/hostname; exec "$@"', "sh", *hello.argv]
+    command = [*unshare, "sh", "-c", 'hostname here && exec "$@"', "sh", *hello.argv]
     told = facts(subprocess.run(command, capture_output=True, check=True).stdout)
     assert told["process"] == "1, started by 0"
     assert told["processes"] == "1 (1 in all)"
