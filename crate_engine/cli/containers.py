@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from crate_engine.cli.session import Session
+    from crate_engine.container import Container
     from crate_engine.options import RunOptions
-    from crate_engine.store.containers import Container
 
 
 def run(session: Session, *, detach: bool, quiet: bool, **flags: Any) -> int:
@@ -137,7 +137,7 @@ def _line_count(text: str) -> int | None:
 
 
 def _row(container: Container, now: float, *, whole: bool) -> tuple[str, ...]:
-    since = container.started if container.status == "running" else container.finished
+    since = container.finished if container.status == "exited" else container.started
     return (
         container.id if whole else render.short_id(container.id),
         container.image,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 
 from crate_engine.cli import render
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
+
+REDRAW_AFTER = 0.1
+"""Seconds between two drawings of the bars while bytes arrive."""
 
 
 class Lines:
@@ -78,6 +82,7 @@ class LiveBars(Lines):
         super().__init__(stream)
         self._bars: Bars | None = None
         self._tasks: dict[str, TaskID] = {}
+        self._drawn = 0.0
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._bars is not None:
@@ -108,6 +113,10 @@ class LiveBars(Lines):
             bars.update(task, **change)
             shown = next(each for each in bars.tasks if each.id == task)
             bars.update(task, size=f"{render.size(int(shown.completed))}/{render.size(int(shown.total))}" if shown.total else "")
+            now = time.monotonic()
+            if "state" in change or now - self._drawn > REDRAW_AFTER:
+                self._drawn = now
+                bars.refresh()
 
     def _started(self) -> Bars:
         with self._lock:
@@ -141,5 +150,5 @@ def _bars(stream: TextIO) -> Bars:
         TextColumn("{task.fields[size]}", markup=False),
     )
     return Progress(
-        *columns, console=Console(file=stream, highlight=False), auto_refresh=True, redirect_stdout=False, redirect_stderr=False
+        *columns, console=Console(file=stream, highlight=False), auto_refresh=False, redirect_stdout=False, redirect_stderr=False
     )

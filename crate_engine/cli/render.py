@@ -93,10 +93,10 @@ def quoted_command(words: Sequence[str], *, whole: bool = False) -> str:
 
 def status(state: str, *, exit_code: int | None = None, since: float = 0) -> str:
     """`Up 3 minutes`, `Exited (137) 2 hours ago`, `Created`; `since` is the age of that state in seconds."""
-    if state == "running":
+    if state in ("running", "stopping"):
         return f"Up {age(since)}"
-    if state in ("exited", "stopped"):
-        return f"Exited ({exit_code if exit_code is not None else '?'}) {age(since)} ago"
+    if state == "exited":
+        return f"Exited ({'?' if exit_code is None else exit_code}) {age(since)} ago"
     return state.capitalize()
 
 

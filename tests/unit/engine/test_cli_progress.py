@@ -79,8 +79,10 @@ def test_a_terminal_shows_a_bar_for_each_layer_and_is_left_as_it_was(monkeypatch
     reader.start()
     with open(theirs, "w", encoding="utf-8") as stream:
         shown = progress.follow(stream)
+        before = threading.active_count()
         with shown:
             play(shown)
+            assert threading.active_count() == before, "a pull forks: drawing must not need a thread"
     reader.join()
     os.close(ours)
     text = received.decode()

@@ -133,7 +133,9 @@ def test_commands_are_quoted_and_cut_at_twenty(words: tuple[str, ...], whole: bo
     ("state", "code", "text"),
     [
         ("running", None, "Up 3 minutes"),
+        ("stopping", None, "Up 3 minutes"),
         ("exited", 137, "Exited (137) 3 minutes ago"),
+        ("exited", None, "Exited (?) 3 minutes ago"),
         ("created", None, "Created"),
     ],
 )
