@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from crate_engine import limits
+from crate_engine import embedded, limits
 from crate_engine.errors import ImageError, ImageNotFound, PlatformNotOffered, StoreError, UsageError
 from crate_engine.layers.store import LayerStore
 from crate_engine.layers.transfer import bring, plan
-from crate_engine.oci import layout
+from crate_engine.oci import layout, media_types
 from crate_engine.oci.descriptor import Descriptor
 from crate_engine.oci.digest import Digest
 from crate_engine.oci.image_config import ImageConfig
@@ -75,11 +75,13 @@ def pull(
         image = _local(store, reference, platform, user_namespace)
         if image is not None:
             return image
-        if policy == "never":
-            raise ImageNotFound(
-                f"find image {reference.familiar}: it is not here, and is not to be pulled",
-                hint=f"crate pull {reference.familiar}",
-            )
+    if str(reference) == embedded.NAME:
+        return _load_embedded(store, reference, platform, user_namespace, progress)
+    if policy == "never":
+        raise ImageNotFound(
+            f"find image {reference.familiar}: it is not here, and is not to be pulled",
+            hint=f"crate pull {reference.familiar}",
+        )
     from crate_engine.registry.client import Registry
 
     registry = Registry(reference.registry, insecure=insecure)
@@ -106,6 +108,19 @@ def load_layout(
     return _bring_in(store, _Layout(directory, name), reference, platform, user_namespace, progress)
 
 
+def _load_embedded(
+    store: Store, reference: Reference, platform: Platform | None, user_namespace: UserNamespace, progress: Progress | None
+) -> Image:
+    """The image that comes with crate: made anew, then loaded as any layout is."""
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory(prefix="crate-") as directory:
+        embedded.layout(directory)
+        return load_layout(
+            store, directory, reference, name=embedded.NAME, platform=platform, user_namespace=user_namespace, progress=progress
+        )
+
+
 def _local(store: Store, reference: Reference, platform: Platform | None, user_namespace: UserNamespace) -> Image | None:
     """The image if it is here, whole and of the right platform. Layers that are not unpacked (for these ids) are, from their blobs."""
     try:
@@ -121,9 +136,10 @@ def _local(store: Store, reference: Reference, platform: Platform | None, user_n
 
 @dataclass(frozen=True, slots=True)
 class _Resolved:
-    """`digest` is what the name stands for, of an index or of `descriptor`'s manifest; the two `raw` are bytes as they came."""
+    """`digest` is what the name stands for, an index's or `original`, that of the manifest as it came. `descriptor` is of `raw_manifest`."""
 
     digest: Digest
+    original: Digest
     descriptor: Descriptor
     manifest: Manifest
     config: ImageConfig
@@ -160,7 +176,7 @@ def _bring_in(
         size = sum(layers.size(diff_id) for diff_id in config.diff_ids)
         # By digest, a tag beside it says nothing: it is not kept, as docker does.
         name = reference.with_digest(reference.digest) if reference.digest else reference
-        return images.put(name, found.descriptor, config.platform, resolved=found.digest, size=size)
+        return images.put(name, found.descriptor, config.platform, resolved=found.digest, original=found.original, size=size)
 
 
 def _resolve(source: Source, reference: Reference, platform: Platform | None) -> _Resolved:
@@ -182,8 +198,12 @@ def _resolve(source: Source, reference: Reference, platform: Platform | None) ->
     raw_config = source.blob(reference, document.config)
     config = ImageConfig.from_json(raw_config)
     _check(document, config, reference, platform)
-    descriptor = Descriptor(document.media_type, digest, len(raw), platform=config.platform)
-    return _Resolved(resolved, descriptor, document, config, raw, raw_config)
+    if document.media_type != media_types.OCI_MANIFEST:
+        raw = document.to_oci()
+    descriptor = Descriptor(media_types.OCI_MANIFEST, Digest.of(raw), len(raw), platform=config.platform)
+    if document.media_type == media_types.OCI_MANIFEST:
+        descriptor = replace(descriptor, digest=digest)  # a sha512 one stays what it was
+    return _Resolved(resolved, digest, descriptor, Manifest.from_json(raw), config, raw, raw_config)
 
 
 def _select(index: Index, reference: Reference, wanted: Platform) -> Descriptor:

@@ -5,14 +5,14 @@ A document has exactly one meaning: what its media type says, what the sender's 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from crate_engine import limits
 from crate_engine.errors import ImageError
 from crate_engine.oci import media_types
 from crate_engine.oci.descriptor import Descriptor
-from crate_engine.oci.strict_json import Fields, parse
+from crate_engine.oci.strict_json import Fields, dump, parse
 
 _FIELDS = frozenset(
     {"schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "subject", "annotations", "fsLayers"}
@@ -35,6 +35,14 @@ class Manifest:
         if not isinstance(document, cls):
             raise ImageError("read manifest: it is an index of several images")
         return document
+
+    def to_oci(self) -> bytes:
+        """The same image as an OCI manifest. Docker's differs in the names of media types only, and readers of layouts look for OCI's."""
+        blobs = [
+            replace(blob, media_type=media_types.to_oci(blob.media_type)).to_object() for blob in (self.config, *self.layers)
+        ]
+        document = {"schemaVersion": 2, "mediaType": media_types.OCI_MANIFEST, "config": blobs[0], "layers": blobs[1:]}
+        return dump(document | ({"annotations": self.annotations} if self.annotations else {}))
 
 
 @dataclass(frozen=True, slots=True)

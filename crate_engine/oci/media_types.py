@@ -18,19 +18,25 @@ CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 ACCEPTED = (OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST)
 """What a registry is asked for, the most wanted first."""
 
-LAYERS = frozenset(
-    {
-        *(OCI_LAYER, OCI_LAYER + "+gzip", OCI_LAYER + "+zstd"),
-        *(DOCKER_LAYER, DOCKER_LAYER + ".gzip", DOCKER_LAYER + ".zstd"),
-        # Non-distributable layers are fetched like any other; the addresses some of them carry are never followed.
-        *(
-            base + tail
-            for base in ("application/vnd.oci.image.layer.nondistributable.v1.tar",)
-            for tail in ("", "+gzip", "+zstd")
-        ),
-        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
-    }
+_OCI_FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar"
+_DOCKER_TO_OCI = {
+    DOCKER_LAYER: OCI_LAYER,
+    DOCKER_LAYER + ".gzip": OCI_LAYER + "+gzip",
+    DOCKER_LAYER + ".zstd": OCI_LAYER + "+zstd",
+    # Non-distributable layers are fetched like any other; the addresses some of them carry are never followed.
+    "application/vnd.docker.image.rootfs.foreign.diff.tar": _OCI_FOREIGN,
+    "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip": _OCI_FOREIGN + "+gzip",
+    DOCKER_CONFIG: OCI_CONFIG,
+    DOCKER_MANIFEST: OCI_MANIFEST,
+}
+LAYERS = frozenset(base + tail for base in (OCI_LAYER, _OCI_FOREIGN) for tail in ("", "+gzip", "+zstd")) | frozenset(
+    name for name in _DOCKER_TO_OCI if ".diff.tar" in name
 )
+
+
+def to_oci(media_type: str) -> str:
+    """The OCI name of what docker calls otherwise; any other type as it is."""
+    return _DOCKER_TO_OCI.get(media_type, media_type)
 
 
 def is_schema1(media_type: str) -> bool:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 RESOLVED = "crate.image.resolved"
 """Annotation: the digest that the registry gave for the name, of an index or of the manifest itself."""
+ORIGINAL = "crate.image.original"
+"""Annotation: the digest of the manifest that the registry sent, where that was docker's form of it."""
 UNPACKED_SIZE = "crate.image.unpacked-size"
 _ID = re.compile(r"(?:sha256:)?([0-9a-f]{1,64})", re.ASCII)
 _SHORTEST_ID = 3
@@ -96,15 +98,18 @@ class ImageStore:
         platform: Platform | None = None,
         *,
         resolved: Digest | None = None,
+        original: Digest | None = None,
         size: int | None = None,
     ) -> Image:
         """Give the manifest, which is among the blobs with all it needs, this name; what had the name keeps its other names.
 
-        `resolved` is the digest the name stood for, when that is an index's. `size` is the bytes of the unpacked layers.
+        `resolved` is the digest the name stood for, `original` that of the manifest in docker's form; `size` the bytes of the unpacked layers.
         """
         annotations = {layout.REFERENCE_NAME: str(reference)} if reference else {}
         if resolved and resolved != descriptor.digest:
             annotations[RESOLVED] = str(resolved)
+        if original and original != descriptor.digest:
+            annotations[ORIGINAL] = str(original)
         if size is not None:
             annotations[UNPACKED_SIZE] = str(size)
         new = Descriptor(descriptor.media_type, descriptor.digest, descriptor.size, annotations, platform or descriptor.platform)
