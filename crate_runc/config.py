@@ -42,11 +42,18 @@ def check_config(config: Any) -> None:
     """Raises BundleError for the first defect of a whole config.json."""
     config_rules.config(config, "", _raise)
     config_rules.relations(config, _raise)
+    _fill_user(config["process"])
 
 
 def check_process(process: Any, where: str = "process") -> None:
     """For `exec --process FILE`, whose text is the `process` object alone. Raises BundleError."""
     config_rules.process(process, where, _raise)
+    _fill_user(process)
+
+
+def _fill_user(process: dict[str, Any]) -> None:
+    """Who writes no user means root, as a Go program reads it."""
+    process["user"] = {"uid": 0, "gid": 0, **process.get("user", {})}
 
 
 def defects(config: Any) -> list[BundleError]:

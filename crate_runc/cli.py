@@ -1,0 +1,274 @@
+"""The command line: runc's grammar, one verb per call, and how a failure is told.
+
+Flags are declared in a table and parsed as Go's programs do: one or two dashes, `--flag value` or `--flag=value`, `--` ends them. Flags may
+also follow the arguments, but for `exec`, whose arguments are another program's. The verbs import what they need when they are called:
+`state` and `kill` must not pay for what only `create` uses.
+
+On failure the text goes to stderr, and with `--log` as one line to that file too; callers read the last line, or the whole file as one
+JSON object, so nothing else is written there. Nothing is printed on stdout by `create`, `start` and `run`: it belongs to the container.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from crate_runc.errors import RuncError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Flags = dict[str, str]
+    Values = dict[str, Any]
+
+SWITCH, TEXT, NUMBER, LIST = "switch", "text", "number", "list"
+GLOBAL: Flags = {
+    "debug": SWITCH,
+    "help": SWITCH,
+    "log": TEXT,
+    "log-format": TEXT,
+    "root": TEXT,
+    "rootless": TEXT,
+    "systemd-cgroup": SWITCH,
+    "version": SWITCH,
+}
+SHORT_GLOBAL = {"h": "help", "v": "version"}
+_LAUNCH: Flags = {"console-socket": TEXT, "pid-file": TEXT, "preserve-fds": NUMBER}
+_CREATE: Flags = {"bundle": TEXT, **_LAUNCH, "no-pivot": SWITCH, "no-new-keyring": SWITCH}
+_EXEC: Flags = {
+    **_LAUNCH,
+    "additional-gids": LIST,
+    "cap": LIST,
+    "cwd": TEXT,
+    "detach": SWITCH,
+    "env": LIST,
+    "no-new-privs": SWITCH,
+    "process": TEXT,
+    "tty": SWITCH,
+    "user": TEXT,
+}
+_MANY = 1 << 20
+# verb: (flags, their short forms, fewest and most arguments)
+VERBS: dict[str, tuple[Flags, dict[str, str], int, int]] = {
+    "check": ({}, {}, 0, 1),
+    "create": (_CREATE, {"b": "bundle"}, 1, 1),
+    "delete": ({"force": SWITCH}, {"f": "force"}, 1, 1),
+    "exec": (
+        _EXEC,
+        {"c": "cap", "d": "detach", "e": "env", "g": "additional-gids", "p": "process", "t": "tty", "u": "user"},
+        1,
+        _MANY,
+    ),
+    "features": ({}, {}, 0, 0),
+    "help": ({}, {}, 0, 1),
+    "kill": ({"all": SWITCH}, {"a": "all"}, 1, 2),
+    "list": ({"format": TEXT, "quiet": SWITCH}, {"f": "format", "q": "quiet"}, 0, 0),
+    "plan": ({}, {}, 0, 1),
+    "ps": ({"format": TEXT}, {"f": "format"}, 1, _MANY),
+    "run": (
+        {**_CREATE, "detach": SWITCH, "keep": SWITCH, "no-subreaper": SWITCH},
+        {"b": "bundle", "d": "detach"},
+        1,
+        1,
+    ),
+    "spec": ({"bundle": TEXT, "rootless": SWITCH}, {"b": "bundle"}, 0, 0),
+    "start": ({}, {}, 1, 1),
+    "state": ({}, {}, 1, 1),
+}
+_TRUE, _FALSE = ("1", "t", "T", "true", "TRUE", "True"), ("0", "f", "F", "false", "FALSE", "False")
+_ROOTLESS = {"": None, "auto": None, "true": True, "false": False}
+
+
+class Invocation:
+    """What one command line says. `verb` is "" for help and version."""
+
+    __slots__ = ("arguments", "settings", "values", "verb")
+
+    def __init__(self, settings: Values, verb: str, values: Values, arguments: list[str]) -> None:
+        self.settings = settings
+        self.verb = verb
+        self.values = values
+        self.arguments = arguments
+
+    def rootless(self) -> bool | None:
+        """None is "auto"."""
+        return _ROOTLESS[self.settings.get("rootless", "")]
+
+
+def parse(argv: list[str], settings: Values) -> Invocation:
+    """Fill `settings` with the global flags as they come, so that `--log` is known when a later word is wrong. Raises UsageError."""
+    rest = _take(argv, GLOBAL, SHORT_GLOBAL, settings, stop_at_word=True)
+    if settings.get("log-format", "text") not in ("text", "json"):
+        raise UsageError(f'unknown log format "{settings["log-format"]}"; known: json, text')
+    if settings.get("rootless", "") not in _ROOTLESS:
+        raise UsageError(f'--rootless must be true, false or auto, not "{settings["rootless"]}"')
+    if not rest or settings.get("version"):
+        return Invocation(settings, "", {}, rest)
+    verb = "help" if rest[0] == "h" else rest[0]
+    if verb not in VERBS:
+        raise UsageError(f'unknown command "{verb}"; see crate-runc --help')
+    flags, short, fewest, most = VERBS[verb]
+    values: Values = {}
+    arguments = _take(rest[1:], {**flags, "help": SWITCH}, {**short, "h": "help"}, values, stop_at_word=verb == "exec")
+    if not values.get("help") and not settings.get("help") and not fewest <= len(arguments) <= most:
+        wanted = f"exactly {fewest}" if fewest == most else f"at least {fewest}" if len(arguments) < fewest else f"at most {most}"
+        raise UsageError(f'"{verb}" takes {wanted} argument(s), not {len(arguments)}; see crate-runc {verb} --help')
+    return Invocation(settings, verb, values, arguments)
+
+
+def _take(words: list[str], flags: Flags, short: dict[str, str], values: Values, *, stop_at_word: bool) -> list[str]:
+    """Move flags from `words` to `values`; returns the other words."""
+    others: list[str] = []
+    at = 0
+    while at < len(words):
+        word = words[at]
+        at += 1
+        if word == "--":
+            return others + words[at:]
+        if not word.startswith("-") or word == "-":
+            if stop_at_word:
+                return [word, *words[at:]]
+            others.append(word)
+            continue
+        name, equals, value = word.lstrip("-").partition("=")
+        name = short.get(name, name)
+        kind = flags.get(name)
+        if kind is None:
+            if others:  # `ps ID -ef`: the options of ps(1)
+                others.append(word)
+                continue
+            raise UsageError(f"flag provided but not defined: -{name}")
+        if kind == SWITCH:
+            values[name] = _switch(name, value) if equals else True
+            continue
+        if not equals:
+            if at == len(words):
+                raise UsageError(f"flag needs an argument: -{name}")
+            value = words[at]
+            at += 1
+        _store(values, name, kind, value)
+    return others
+
+
+def _switch(name: str, value: str) -> bool:
+    if value not in _TRUE + _FALSE:
+        raise UsageError(f'invalid boolean value "{value}" for -{name}')
+    return value in _TRUE
+
+
+def _store(values: Values, name: str, kind: str, value: str) -> None:
+    if kind == LIST:
+        values.setdefault(name, []).append(value)
+    elif kind == NUMBER:
+        if not (value.isascii() and value.isdigit() and len(value) < 10):
+            raise UsageError(f'invalid value "{value}" for -{name}: not a number')
+        values[name] = int(value)
+    else:
+        values[name] = value
+
+
+class Log:
+    """`--log` and stderr. The file is opened before the verb starts: a path that cannot be written is an error like any other."""
+
+    __slots__ = ("_fd", "_json")
+
+    def __init__(self) -> None:
+        self._fd = -1
+        self._json = False
+
+    def open(self, settings: Values) -> None:
+        path = settings.get("log", "")
+        self._json = settings.get("log-format") == "json"
+        if path and self._fd < 0:
+            try:
+                self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            except OSError as error:
+                raise RuncError(f"open log {path}: {error.strerror}") from None
+
+    def error(self, text: str) -> None:
+        import time
+
+        from crate_runc import strict_json
+
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        if self._json:
+            line = strict_json.dumps({"level": "error", "msg": text, "time": now}) + b"\n"
+        else:
+            line = f'time="{now}" level=error msg={strict_json.dumps(text).decode()}\n'.encode()
+        if self._fd < 0:
+            _write(2, line)
+        else:
+            _write(self._fd, line)
+            _write(2, text.encode("utf-8", "backslashreplace") + b"\n")
+
+
+def main(argv: list[str]) -> int:
+    """Run one command; returns the exit status. `argv` is without the program's name."""
+    log, settings = Log(), dict[str, Any]() if TYPE_CHECKING else {}
+    verb = ""
+    try:
+        try:
+            invocation = parse(argv, settings)
+        finally:
+            log.open(settings)
+        verb = invocation.verb
+        return _run(invocation)
+    except RuncError as error:
+        log.error(str(error))
+        return 255 if verb == "exec" and not isinstance(error, UsageError) else error.exit_code
+    except OSError as error:
+        log.error(_os_error_text(error))
+        return 255 if verb == "exec" else 1
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if settings.get("debug"):
+            raise
+        log.error(f"internal error: {type(error).__name__}: {error}; run with --debug for where it happened")
+        return 1
+
+
+def _run(invocation: Invocation) -> int:
+    if invocation.settings.get("version"):
+        return _print(version_text())
+    help_asked = invocation.settings.get("help") or invocation.values.get("help")
+    if help_asked or invocation.verb in ("", "help"):
+        from crate_runc import help_texts
+
+        asked = (
+            invocation.arguments[0]
+            if invocation.verb == "help" and invocation.arguments
+            else invocation.verb.removesuffix("help")
+        )
+        return _print(help_texts.page(asked))
+    from crate_runc import verbs
+
+    return verbs.run(invocation)
+
+
+def version_text() -> str:
+    """Docker takes name and version from around the word "version" and the commit from its line; podman and buildah print the text as it is;
+    containerd's go-runc wants "runc version" at the start and reports an empty version, not an error, for every other runtime."""
+    from crate_runc import SPEC_VERSION, VERSION
+
+    return f"crate-runc version {VERSION}\ncommit: v{VERSION}\nspec: {SPEC_VERSION}\npython: {'.'.join(map(str, sys.version_info[:3]))}\n"
+
+
+def _os_error_text(error: OSError) -> str:
+    reason = os.strerror(error.errno).lower() if error.errno else str(error)
+    return f"{error.filename}: {reason}" if error.filename else reason
+
+
+def _print(text: str) -> int:
+    _write(1, text.encode())
+    return 0
+
+
+def _write(fd: int, line: bytes) -> None:
+    """Whole, and without complaint where nobody reads (any more)."""
+    try:
+        while line:
+            line = line[os.write(fd, line) :]
+    except OSError:
+        pass

@@ -1,0 +1,103 @@
+"""The pages of `crate-runc --help` and `crate-runc VERB --help`."""
+
+from __future__ import annotations
+
+from crate_runc.cli import GLOBAL, SHORT_GLOBAL, SWITCH, VERBS
+from crate_runc.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from crate_runc.cli import Flags
+
+# verb: (arguments, one line, more)
+_VERBS = {
+    "create": ("ID", "make a container from a bundle and stop just before its program", "`start` runs the program."),
+    "start": ("ID", "run the program of a created container", ""),
+    "run": ("ID", "create and start; wait for the program unless detached", "The exit status is the program's, or 128 and the signal's number."),
+    "exec": (
+        "ID PROGRAM [ARGUMENT...]",
+        "run one more program in a running container",
+        "With --process there is no PROGRAM. Without it, whatever no flag says is as for the container's own program.",
+    ),
+    "state": ("ID", "print the state of a container as JSON", ""),
+    "kill": ("ID [SIGNAL]", "send a signal to a container's first process", "SIGNAL is a number or a name, with or without SIG; TERM where it is left out."),
+    "delete": ("ID", "remove a stopped container", "What the container had in the host is removed, and its poststop hooks run."),
+    "list": ("", "list the containers below the state root", ""),
+    "ps": ("ID [OPTION OF ps(1)...]", "list the processes of a container", "The options of ps(1) are -ef where none are given."),
+    "spec": ("", "write a config.json to start from", "The program in it is a shell, the root file system a directory `rootfs` beside the file."),
+    "features": ("", "print what this runtime can do as JSON", "The form is that of the OCI runtime-spec, features.md."),
+    "plan": ("[BUNDLE]", "print what `create` would do, step by step, and do nothing", ""),
+    "check": ("[BUNDLE]", "print every defect of a bundle's config.json", "The exit status is 1 where there is one."),
+    "help": ("[VERB]", "print this or a verb's page", ""),
+}  # fmt: skip
+_FLAGS = {
+    "additional-gids": ("GID", "one more group of the program; may be repeated"),
+    "all": ("", "send the signal to every process of the container"),
+    "bundle": ("DIRECTORY", "the directory with config.json; else the current one"),
+    "cap": ("CAPABILITY", "one more capability for the program; may be repeated"),
+    "console-socket": ("PATH", "a unix socket that gets the terminal's master side"),
+    "cwd": ("PATH", "the program's working directory in the container"),
+    "debug": ("", "show where an internal error happened"),
+    "detach": ("", "do not wait for the program"),
+    "env": ("NAME=VALUE", "one more variable for the program; may be repeated"),
+    "force": ("", "kill a running container first; a missing one is no error"),
+    "format": ("FORMAT", "table or json"),
+    "help": ("", "print this page"),
+    "keep": ("", "do not delete the container after its program has ended"),
+    "log": ("FILE", "append the message of a failure to this file too"),
+    "log-format": ("FORMAT", "text or json"),
+    "no-new-keyring": ("", "leave the container in the caller's session keyring"),
+    "no-new-privs": ("", "the program cannot gain privileges by execve"),
+    "no-pivot": ("", "move the root mount instead of pivot_root, for a root on a ramdisk"),
+    "no-subreaper": ("", "accepted for runc's sake; crate-runc is no subreaper"),
+    "pid-file": ("FILE", "write the first process's id to this file"),
+    "preserve-fds": ("N", "pass N more file descriptors, from 3 on"),
+    "process": ("FILE", "a file with the process object of config.json"),
+    "quiet": ("", "print only ids"),
+    "root": ("DIRECTORY", "where the state of containers is; else /run/crate-runc or $XDG_RUNTIME_DIR/crate-runc"),
+    "rootless": ("true|false|auto", "whether a cgroup that may not be made is no error; for `spec`: a file for an ordinary user"),
+    "systemd-cgroup": ("", "not supported yet"),
+    "tty": ("", "give the program a terminal"),
+    "user": ("UID[:GID]", "the program's user"),
+    "version": ("", "print the version"),
+}
+
+
+def page(verb: str) -> str:
+    """`verb` "" is the page of the whole program. Raises UsageError for an unknown one."""
+    if not verb:
+        return _program()
+    if verb not in VERBS:
+        raise UsageError(f'unknown command "{verb}"; see crate-runc --help')
+    arguments, line, more = _VERBS[verb]
+    flags, short, _, _ = VERBS[verb]
+    usage = f"crate-runc {verb} [FLAGS] {arguments}".rstrip()
+    return (
+        f"{usage}\n\n{line[0].upper()}{line[1:]}. {more}".rstrip()
+        + "\n\nFlags:\n"
+        + _lines({**flags, "help": SWITCH}, {**short, "h": "help"})
+    )
+
+
+def _program() -> str:
+    verbs = "".join(f"  {verb:<10}{_VERBS[verb][1]}\n" for verb in _VERBS)
+    return (
+        "crate-runc [GLOBAL FLAGS] VERB [FLAGS] [ARGUMENTS]\n\n"
+        "An OCI runtime: makes containers from bundles, and is called by engines as runc is.\n\n"
+        f"Verbs:\n{verbs}\nGlobal flags:\n{_lines(GLOBAL, SHORT_GLOBAL)}"
+    )
+
+
+def _lines(flags: Flags, short: dict[str, str]) -> str:
+    letters = {name: letter for letter, name in short.items()}
+    rows = []
+    for name in sorted(flags):
+        value, text = _FLAGS[name]
+        if name == "rootless" and flags[name] == SWITCH:
+            value, text = "", "write a file for an ordinary user"
+        elif name == "rootless":
+            text = text.partition(";")[0]
+        left = f"-{letters[name]}, --{name}" if name in letters else f"    --{name}"
+        rows.append((f"  {left} {value}".rstrip(), text))
+    width = max(len(left) for left, _ in rows) + 2
+    return "".join(f"{left:<{width}}{text}\n" for left, text in rows)

@@ -1,0 +1,217 @@
+"""What each verb of the command line does: turn its flags into a call, and the result into text. Imports are made where they are used."""
+
+from __future__ import annotations
+
+import os
+
+from crate_runc.errors import RuncError, StateError, UsageError
+from crate_runc.state.store import StateStore, default_root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from crate_runc.cli import Invocation
+    from crate_runc.plan import Options
+
+_COLUMNS = (("ID", "id"), ("PID", "pid"), ("STATUS", "status"), ("BUNDLE", "bundle"), ("CREATED", "created"), ("OWNER", "owner"))
+
+
+def run(invocation: Invocation) -> int:
+    """Returns the exit status. Raises RuncError and OSError."""
+    return _VERBS[invocation.verb](invocation)
+
+
+def _store(invocation: Invocation) -> StateStore:
+    return StateStore(invocation.settings.get("root") or default_root(os.geteuid(), os.environ))
+
+
+def _options(invocation: Invocation) -> Options:
+    from crate_runc.plan import Options
+
+    values = invocation.values
+    return Options(
+        container_id=invocation.arguments[0] if invocation.arguments else "",
+        detach=values.get("detach", False),
+        console_socket=values.get("console-socket", ""),
+        pid_file=values.get("pid-file", ""),
+        preserve_fds=values.get("preserve-fds", 0),
+        no_pivot=values.get("no-pivot", False),
+        no_new_keyring=values.get("no-new-keyring", False),
+        keep=values.get("keep", False),
+        no_subreaper=values.get("no-subreaper", False),
+        tty=values.get("tty", False),
+    )
+
+
+def _refuse_systemd(invocation: Invocation) -> None:
+    if invocation.settings.get("systemd-cgroup"):
+        raise RuncError("--systemd-cgroup: not supported yet; let the engine use its cgroupfs driver")
+
+
+def _create(invocation: Invocation) -> int:
+    from crate_runc import lifecycle
+
+    _refuse_systemd(invocation)
+    lifecycle.create(_store(invocation), invocation.arguments[0], invocation.values.get("bundle") or ".", _options(invocation))
+    return 0
+
+
+def _run(invocation: Invocation) -> int:
+    from crate_runc import lifecycle
+
+    _refuse_systemd(invocation)
+    return lifecycle.run(
+        _store(invocation), invocation.arguments[0], invocation.values.get("bundle") or ".", _options(invocation)
+    )
+
+
+def _start(invocation: Invocation) -> int:
+    from crate_runc import lifecycle
+
+    lifecycle.start(_store(invocation), invocation.arguments[0])
+    return 0
+
+
+def _exec(invocation: Invocation) -> int:
+    from crate_runc import exec, exec_process
+
+    store, container_id = _store(invocation), invocation.arguments[0]
+    with store.open(container_id, lock=False) as entry:
+        process = exec_process.make(entry.load().config["process"], invocation.values, invocation.arguments[1:])
+    return exec.run(store, container_id, process, _options(invocation))
+
+
+def _state(invocation: Invocation) -> int:
+    from crate_runc import lifecycle
+
+    return _print_json(lifecycle.state(_store(invocation), invocation.arguments[0]))
+
+
+def _kill(invocation: Invocation) -> int:
+    from crate_runc import lifecycle
+    from crate_runc.kernel.signal_names import number_of
+
+    container_id, *rest = invocation.arguments
+    number = number_of(rest[0] if rest else "TERM")
+    if number is None:
+        raise UsageError(f'unknown signal "{rest[0]}"')
+    lifecycle.kill(_store(invocation), container_id, number, all_processes=invocation.values.get("all", False))
+    return 0
+
+
+def _delete(invocation: Invocation) -> int:
+    from crate_runc import lifecycle
+
+    lifecycle.delete(_store(invocation), invocation.arguments[0], invocation.values.get("force", False))
+    return 0
+
+
+def _list(invocation: Invocation) -> int:
+    from crate_runc import lifecycle, strict_json
+
+    kind = _format(invocation)
+    states = [{**state, "owner": _user_name(state["owner"])} for state in lifecycle.list_states(_store(invocation))]
+    if invocation.values.get("quiet"):
+        return _print("".join(f"{state['id']}\n" for state in states))
+    if kind == "json":
+        return _print(strict_json.dumps(states).decode() + "\n")
+    rows = [[title for title, _ in _COLUMNS], *([str(state[key]) for _, key in _COLUMNS] for state in states)]
+    return _print(table(rows))
+
+
+def table(rows: list[list[str]]) -> str:
+    """Columns at least 12 wide and 3 apart, the last one as it is."""
+    widths = [max(12, *(len(row[column]) + 3 for row in rows)) for column in range(len(rows[0]) - 1)]
+    return "".join("".join(f"{cell:<{width}}" for cell, width in zip(row, [*widths, 0], strict=True)) + "\n" for row in rows)
+
+
+def _user_name(uid: int) -> str:
+    from pwd import getpwuid
+
+    try:
+        return getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _format(invocation: Invocation) -> str:
+    kind: str = invocation.values.get("format") or "table"
+    if kind not in ("table", "json"):
+        raise UsageError(f'invalid format option "{kind}"; known: json, table')
+    return kind
+
+
+def _ps(invocation: Invocation) -> int:
+    from crate_runc import host, process_list, strict_json
+    from crate_runc.cgroup import from_paths
+
+    container_id, *rest = invocation.arguments
+    kind = _format(invocation)
+    with _store(invocation).open(container_id, lock=False) as entry:
+        state = entry.load()
+        if entry.status(state) in ("stopped", "creating"):
+            raise StateError("container not running")
+    pids = from_paths(state.cgroup_paths, host.probe()).processes() or [state.pid]
+    if kind == "json":
+        return _print(strict_json.dumps(pids).decode() + "\n")
+    return _print(process_list.table(pids, rest or ["-ef"]))
+
+
+def _spec(invocation: Invocation) -> int:
+    from crate_runc import spec
+
+    spec.write(invocation.values.get("bundle") or ".", rootless=invocation.values.get("rootless", False))
+    return 0
+
+
+def _features(invocation: Invocation) -> int:
+    from crate_runc import features
+
+    return _print_json(features.make())
+
+
+def _plan(invocation: Invocation) -> int:
+    from crate_runc import config, host, plan
+
+    bundle = config.load(invocation.arguments[0] if invocation.arguments else ".")
+    return _print(plan.make(bundle, host.probe(invocation.rootless()), plan.Options(container_id="plan")).render())
+
+
+def _check(invocation: Invocation) -> int:
+    from crate_runc import check
+
+    defects = check.bundle(invocation.arguments[0] if invocation.arguments else ".")
+    _print("".join(f"{defect}\n" for defect in defects))
+    return 1 if defects else 0
+
+
+def _print_json(value: Any) -> int:
+    from crate_runc import strict_json
+
+    return _print(strict_json.dumps_indented(value) + "\n")
+
+
+def _print(text: str) -> int:
+    line = text.encode("utf-8", "backslashreplace")
+    while line:
+        line = line[os.write(1, line) :]
+    return 0
+
+
+_VERBS: dict[str, Callable[[Invocation], int]] = {
+    "check": _check,
+    "create": _create,
+    "delete": _delete,
+    "exec": _exec,
+    "features": _features,
+    "kill": _kill,
+    "list": _list,
+    "plan": _plan,
+    "ps": _ps,
+    "run": _run,
+    "spec": _spec,
+    "start": _start,
+    "state": _state,
+}
