@@ -1,0 +1,58 @@
+"""unshare(2), setns(2), and a clone(2) whose child is a sister of the caller."""
+
+from __future__ import annotations
+
+import os
+
+from crate_runc.kernel import signals
+from crate_runc.kernel.libc import syscall
+
+NEWTIME, NEWNS, NEWCGROUP, NEWUTS, NEWIPC = 0x80, 0x20000, 0x2000000, 0x4000000, 0x8000000
+NEWUSER, NEWPID, NEWNET = 0x10000000, 0x20000000, 0x40000000
+FLAG_OF_FILE = {
+    "user": NEWUSER,
+    "cgroup": NEWCGROUP,
+    "ipc": NEWIPC,
+    "uts": NEWUTS,
+    "net": NEWNET,
+    "pid": NEWPID,
+    "mnt": NEWNS,
+}
+_CLONE_PARENT = 0x8000
+
+
+def unshare(flags: int) -> None:
+    syscall("unshare", flags)
+
+
+def setns(fd: int, flags: int) -> None:
+    """`fd` is a namespace file (flags: its type, or 0) or a pidfd (flags: all namespaces of that process to enter at once)."""
+    syscall("setns", fd, flags)
+
+
+def fork_sister() -> int:
+    """As os.fork, but the new process is a child of the caller's parent, which alone can wait for it.
+
+    Python's after-fork callbacks do not run; with a single thread and no hash re-seeding they would change nothing that is used here.
+    """
+    return syscall("clone", _CLONE_PARENT | signals.SIGCHLD, 0, 0, 0, 0)
+
+
+def differing(pid: int) -> int:
+    """The flags of all namespaces in which `pid` is and the caller is not."""
+    flags = 0
+    for name, flag in FLAG_OF_FILE.items():
+        theirs, ours = os.stat(f"/proc/{pid}/ns/{name}"), os.stat(f"/proc/self/ns/{name}")
+        if (theirs.st_dev, theirs.st_ino) != (ours.st_dev, ours.st_ino):
+            flags |= flag
+    return flags
+
+
+def set_hostname(name: str) -> None:
+    text = os.fsencode(name)
+    syscall("sethostname", text, len(text))
+
+
+def set_domainname(name: str) -> None:
+    text = os.fsencode(name)
+    syscall("setdomainname", text, len(text))

@@ -1,0 +1,37 @@
+"""pidfd_open(2), signals through pidfds, signalfd(2), and close_range(2)."""
+
+from __future__ import annotations
+
+import os
+
+from crate_runc.kernel import signals
+from crate_runc.kernel.libc import syscall
+
+_CLOSE_RANGE_CLOEXEC = 4
+_SFD_CLOEXEC, _SFD_NONBLOCK = os.O_CLOEXEC, os.O_NONBLOCK
+SIGNAL_RECORD = 128  # bytes of struct signalfd_siginfo; its first four are the number
+
+
+def open_process(pid: int) -> int:
+    """Raises ProcessLookupError. The caller closes the fd."""
+    return os.pidfd_open(pid)
+
+
+def send_signal(fd: int, signal: int) -> None:
+    signals.pidfd_send_signal(fd, signal)
+
+
+def close_on_exec_from(first: int) -> None:
+    """Every descriptor from `first` on, those inherited from careless callers too, ends at the next execve."""
+    syscall("close_range", first, 0xFFFFFFFF, _CLOSE_RANGE_CLOEXEC)
+
+
+def close_from(first: int, last: int = 0xFFFFFFFF) -> None:
+    syscall("close_range", first, last, 0)
+
+
+def open_signals(numbers: set[int]) -> int:
+    """Block `numbers` and return a non-blocking descriptor that reads them; the caller closes it."""
+    signals.pthread_sigmask(signals.SIG_BLOCK, numbers)
+    mask = sum(1 << (number - 1) for number in numbers)
+    return syscall("signalfd4", -1, mask.to_bytes(8, "little"), 8, _SFD_CLOEXEC | _SFD_NONBLOCK)

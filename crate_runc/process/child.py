@@ -1,0 +1,144 @@
+"""The child's side: wait for what to do, walk its lists of steps, become the container's program. Runs from a sealed executable.
+
+It is alone until the parent speaks, and ends as soon as the parent's end of the channel is closed before the container is created. Nothing is
+printed and nothing is imported after the root switch; a failure is a record on the channel, or one line on stderr once there is no parent.
+"""
+
+from __future__ import annotations
+
+import gc
+import marshal
+import os
+
+from crate_runc import plan
+from crate_runc.config import Bundle
+from crate_runc.errors import RuncError, StepError
+from crate_runc.host import HostFacts
+from crate_runc.kernel import namespaces, prctl
+from crate_runc.process import frozen
+from crate_runc.steps.namespaces import Unshare, become_root
+from crate_runc.steps.step import ChildContext
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from crate_runc.plan import Plan
+    from crate_runc.process.channel import Channel
+    from crate_runc.steps.step import ChildStep
+
+
+def run(channel: Channel) -> NoReturn:
+    """Never returns: execve or _exit."""
+    gc.disable()
+    os.umask(0)  # modes in config.json are meant as they are
+    child = None
+    try:
+        message, fds = channel.receive()
+        inputs = marshal.loads(message)
+        options = plan.Options(**inputs["options"])
+        facts = HostFacts(**inputs["facts"])
+        bundle = Bundle(inputs["bundle"], inputs["config"], inputs["rootfs"])
+        process = inputs["process"]
+        steps = plan.make(bundle, facts, options) if process is None else plan.make_exec(process, bundle.config, facts, options)
+        child = ChildContext(
+            bundle.config,
+            bundle.path,
+            bundle.rootfs,
+            options,
+            channel,
+            dict(zip(steps.needs(), fds, strict=False)),
+            inputs["hook_state"],
+        )
+        if process is None:
+            _create(child, steps, entered=inputs["entered"])
+        else:
+            _execute(child, steps, target=fds[-1], flags=inputs["flags"], entered=inputs["entered"])
+    except EOFError:
+        os._exit(1)
+    except BaseException as error:
+        _report(channel, child, error)
+    os._exit(1)
+
+
+def _create(child: ChildContext, steps: Plan, *, entered: bool) -> None:
+    """entered: the user namespace was made, or joined, before this interpreter started."""
+    begin = [step for step in steps.begin if not (entered and _concerns_user(step))]
+    walk(begin, child)
+    _leave_to_parent(child)
+    if any(_concerns_user(step) for step in steps.begin):
+        become_root()
+    prctl.set_dumpable(False)
+    _fork_init(child)
+    walk(steps.setup, child)
+    if steps.attach:
+        child.channel.send(b"mounted")
+        child.expect(b"attached")
+    walk(steps.enter, child)
+    walk(steps.launch, child)
+
+
+def _execute(child: ChildContext, steps: Plan, *, target: int, flags: int, entered: bool) -> None:
+    """target: a pidfd of the container's init; flags: the namespaces to enter."""
+    _leave_to_parent(child)
+    prctl.set_dumpable(False)
+    frozen.freeze()
+    namespaces.setns(target, flags & ~(namespaces.NEWUSER if entered else 0))
+    os.close(target)
+    if flags & namespaces.NEWUSER:
+        become_root()
+    _fork_init(child)
+    child.root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    if steps.attach:
+        child.channel.send(b"mounted")
+        child.expect(b"attached")
+    walk(steps.enter, child)
+    walk(steps.launch, child)
+
+
+def walk(steps: list[ChildStep], child: ChildContext) -> None:
+    for step in steps:
+        try:
+            step.apply(child)
+        except OSError as error:
+            where = f" {error.filename}" if error.filename and not str(error.filename).startswith("/proc/self/fd/") else ""
+            raise StepError(
+                step.describe(), error.errno or 0, f"{step.describe()}:{where} {(error.strerror or '').lower()}"
+            ) from None
+
+
+def _concerns_user(step: ChildStep) -> bool:
+    return getattr(step, "kind", "") == "user" or (isinstance(step, Unshare) and step.kinds == ["user"])
+
+
+def _leave_to_parent(child: ChildContext) -> None:
+    child.channel.send(b"waiting")
+    child.expect(b"prepared")
+
+
+def _fork_init(child: ChildContext) -> None:
+    """Only a new process is in the pid namespace; the parent, whose child it is, learns its pid from here. This one ends, so none that
+    stands in the host's tree remains."""
+    pid = namespaces.fork_sister()
+    if pid:
+        child.channel.send(b"init\0%d" % pid)
+        os._exit(0)
+
+
+def _report(channel: Channel, child: ChildContext | None, error: BaseException) -> None:
+    if isinstance(error, StepError):
+        step, number, text = error.step, error.errno, str(error)
+    elif isinstance(error, OSError):
+        step, number, text = "child", error.errno or 0, (error.strerror or "").lower()
+    elif isinstance(error, RuncError):
+        step, number, text = "child", 0, str(error)
+    else:
+        step, number, text = "child", 0, f"internal error: {type(error).__name__}: {error}"
+    record = b"\0".join((b"error", step.encode("utf-8", "replace"), b"%d" % number, text.encode("utf-8", "replace")))
+    try:
+        if child is not None and child.created:
+            os.write(2, text.encode("utf-8", "replace") + b"\n")
+        else:
+            channel.send(record)
+    except OSError:
+        pass

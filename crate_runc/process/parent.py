@@ -1,0 +1,263 @@
+"""The parent's side: give the child what it needs, walk the parent's lists while the child waits, and collect what becomes of it.
+
+A failure of the child arrives as a record and is raised here as a StepError with the same errno; whoever calls undoes the rest.
+"""
+
+from __future__ import annotations
+
+import _socket
+import marshal
+import os
+
+from crate_runc.errors import StepError
+from crate_runc.kernel import pidfd, signals
+from crate_runc.process import seal
+from crate_runc.steps.cgroup import JoinCgroup
+from crate_runc.steps.step import ParentContext
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from crate_runc.config import Bundle
+    from crate_runc.host import HostFacts
+    from crate_runc.plan import Options, Plan
+    from crate_runc.process.seal import Child
+    from crate_runc.steps.step import ParentStep
+
+_early: Child | None = None
+
+
+def start_early(*, joins: bool) -> None:
+    """Start the child before anything is known, so that its interpreter starts while this one reads and checks. joins: it will enter a
+    container that is there, whose user namespace an ordinary user must know first; else he needs a new one, or he could make no container."""
+    global _early
+    unprivileged = os.geteuid() != 0
+    if not (unprivileged and joins):
+        _early = seal.start(new_user_namespace=unprivileged)
+
+
+def discard_early() -> None:
+    global _early
+    if _early is not None:
+        _early.discard()
+        _early = None
+
+
+def take_child(*, user_namespace: int | None, new_user_namespace: bool) -> Child:
+    """The early child where it is of the right kind, else another. user_namespace: one to join, an fd (only needed without privileges)."""
+    global _early
+    unprivileged = os.geteuid() != 0
+    if _early is not None and (user_namespace is None or not unprivileged):
+        child, _early = _early, None
+        return child
+    discard_early()
+    if unprivileged and user_namespace is not None:
+        return seal.start(new_user_namespace=False, user_namespace=user_namespace)
+    return seal.start(new_user_namespace=unprivileged and new_user_namespace)
+
+
+class _Ended(Exception):
+    pass
+
+
+class Init:
+    """The container's process: `pid` as we see it, `fd` a pidfd that `close` closes, `terminal` the master of its terminal or -1."""
+
+    __slots__ = ("_helper", "channel", "fd", "pid", "terminal")
+
+    def __init__(self, child: Child) -> None:
+        self.channel = child.channel
+        self._helper = child.pid
+        self.pid = 0
+        self.fd = -1
+        self.terminal = -1
+
+    def receive(self, expected: bytes) -> list[bytes]:
+        """The fields of the next message, which must be `expected`; a terminal's master may come in between. Raises StepError."""
+        while True:
+            try:
+                message, fds = self.channel.receive()
+            except (EOFError, ConnectionError):
+                if not expected:
+                    raise _Ended from None
+                raise StepError("child", 0, self._epitaph()) from None
+            word, *fields = message.split(b"\0")
+            if word == b"terminal" and fds:
+                self.terminal = fds[0]
+            elif word == b"error" and len(fields) == 3:
+                raise StepError(fields[0].decode("utf-8", "replace"), int(fields[1]), fields[2].decode("utf-8", "replace"))
+            elif word == expected:
+                return fields
+            else:
+                raise StepError("child", 0, f"talk to the child: {word[:40]!r} is not {expected.decode()}")
+
+    def receive_end(self) -> None:
+        """The end of the channel, by which a successful execve shows; raises StepError for a failure."""
+        try:
+            while True:
+                self.receive(b"")
+        except _Ended:
+            return
+
+    def adopt(self, pid: int) -> None:
+        self.pid = pid
+        self.fd = pidfd.open_process(pid)
+
+    def collect_helper(self) -> None:
+        """The process that forked init has ended or is about to."""
+        if self._helper:
+            os.waitpid(self._helper, 0)
+            self._helper = 0
+
+    def kill(self) -> None:
+        """End and collect both processes, whatever state they are in."""
+        self.channel.close()
+        for pid in (self.pid, self._helper):
+            if pid:
+                try:
+                    os.kill(pid, signals.SIGKILL)
+                    os.waitpid(pid, 0)
+                except (ProcessLookupError, ChildProcessError):
+                    pass
+        self._helper = 0
+
+    def close(self) -> None:
+        self.channel.close()
+        for fd in (self.fd, self.terminal):
+            if fd >= 0:
+                os.close(fd)
+        self.fd = self.terminal = -1
+
+    def _epitaph(self) -> str:
+        """Why the channel ended without a word: some signal, most likely."""
+        pid = self.pid or self._helper
+        try:
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        except ChildProcessError:
+            return "the container's first process is gone"
+        if pid == self._helper:
+            self._helper = 0
+        else:
+            self.pid = 0
+        return f"the container's first process ended with {f'signal {-code}' if code < 0 else f'status {code}'}"
+
+
+def inputs(
+    bundle: Bundle,
+    facts: HostFacts,
+    options: Options,
+    hook_state: dict[str, Any],
+    *,
+    entered: bool,
+    process: Any = None,
+    flags: int = 0,
+) -> bytes:
+    """The child makes the same plan of them; `process` and `flags` (the namespaces to enter) are for exec."""
+    return marshal.dumps(
+        {
+            "bundle": bundle.path,
+            "config": bundle.config,
+            "rootfs": bundle.rootfs,
+            "facts": {name: getattr(facts, name) for name in facts.__slots__},
+            "options": {name: getattr(options, name) for name in options.__slots__},
+            "hook_state": hook_state,
+            "entered": entered,
+            "process": process,
+            "flags": flags,
+        }
+    )
+
+
+def walk(child: Child, steps: Plan, context: ParentContext, message: bytes, fds: list[int]) -> Init:
+    """From a child that has just been started to a container that is created, or for exec to a program that runs. Raises, and then nothing
+    of the child is left. The fds travel to the child and are closed here."""
+    init = Init(child)
+    try:
+        try:
+            child.channel.send(message, fds)
+        finally:
+            for fd in fds:
+                os.close(fd)
+        _prepare(child, steps, context, init)
+        if steps.attach:
+            init.receive(b"mounted")
+            _apply(steps.attach, context)
+            init.channel.send(b"attached")
+        if steps.waits_at_gate():
+            init.receive(b"created")
+        else:
+            init.receive_end()
+        init.collect_helper()
+    except BaseException:
+        init.kill()
+        init.close()
+        raise
+    return init
+
+
+def _prepare(child: Child, steps: Plan, context: ParentContext, init: Init) -> None:
+    """Joining the cgroup takes milliseconds without work. A fresh interpreter is moved while it still starts, and init is born in the
+    cgroup; a forked child would be kept waiting, so there init is moved while it already sets up."""
+    joins: list[ParentStep] = [step for step in steps.prepare if isinstance(step, JoinCgroup)]
+    others = [step for step in steps.prepare if not isinstance(step, JoinCgroup)]
+    context.pid = child.pid
+    if child.sealed_start:
+        _apply(joins, context)
+    init.receive(b"waiting")
+    _apply(others, context)
+    init.channel.send(b"prepared")
+    init.adopt(int(init.receive(b"init")[0]))
+    context.pid = init.pid
+    if not child.sealed_start:
+        _apply(joins, context)
+    init.channel.send(b"joined")
+
+
+def _apply(steps: list[ParentStep], context: ParentContext) -> None:
+    for step in steps:
+        try:
+            step.apply(context)
+        except OSError as error:
+            where = f" {error.filename}" if error.filename else ""
+            raise StepError(
+                step.describe(), error.errno or 0, f"{step.describe()}:{where} {(error.strerror or '').lower()}"
+            ) from None
+
+
+def open_needs(needs: list[tuple[str, str]], ready: dict[tuple[str, str], int]) -> list[int]:
+    """Descriptors in the order of `needs`; `ready` are those that are open already. Raises StepError."""
+    fds = []
+    for need in needs:
+        kind, path = need
+        if need in ready:
+            fds.append(ready[need])
+        elif kind == "console":
+            fds.append(_connect(path))
+        else:
+            try:
+                fds.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
+            except OSError as error:
+                raise StepError(kind, error.errno or 0, f"open {kind} {path}: {(error.strerror or '').lower()}") from None
+    return fds
+
+
+def _connect(path: str) -> int:
+    socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    directory, _, name = path.rpartition("/")
+    parent = -1
+    try:
+        if len(os.fsencode(path)) > 107:  # sun_path's length
+            parent = os.open(directory or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            path = f"/proc/self/fd/{parent}/{name}"
+        socket.settimeout(2)
+        socket.connect(path)
+        socket.settimeout(None)
+    except OSError as error:
+        socket.close()
+        text = (error.strerror or "timed out").lower()
+        raise StepError("console socket", error.errno or 0, f"connect to console socket {path}: {text}") from None
+    finally:
+        if parent >= 0:
+            os.close(parent)
+    return socket.detach()

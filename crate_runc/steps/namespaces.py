@@ -1,0 +1,115 @@
+"""linux.namespaces: join by path or make anew, the user namespace first and the cgroup namespace last (namespaces(7)).
+
+runtime-spec, config-linux.md "Namespaces". Time namespaces are not made here.
+"""
+
+from __future__ import annotations
+
+import os
+
+from crate_runc.kernel import namespaces, prctl
+from crate_runc.steps.step import ChildStep
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from crate_runc.steps.step import ChildContext, Config
+
+FLAG_OF = {
+    "user": namespaces.NEWUSER,
+    "pid": namespaces.NEWPID,
+    "mount": namespaces.NEWNS,
+    "network": namespaces.NEWNET,
+    "ipc": namespaces.NEWIPC,
+    "uts": namespaces.NEWUTS,
+    "cgroup": namespaces.NEWCGROUP,
+}
+_TOGETHER = ("mount", "network", "ipc", "uts")  # made by one unshare(2), after the pid namespace has its first process
+
+
+def paths(config: Config) -> dict[str, str]:
+    """Type of each namespace the container has of its own or joins, and the path it joins ("": made anew)."""
+    return {entry["type"]: entry.get("path", "") for entry in config.get("linux", {}).get("namespaces", [])}
+
+
+def plan_begin(config: Config) -> list[ChildStep]:
+    """What the child does before it forks the container's init."""
+    wanted = paths(config)
+    return [_step(kind, wanted[kind]) for kind in ("user", "pid") if kind in wanted]
+
+
+def plan_setup(config: Config) -> list[ChildStep]:
+    wanted = paths(config)
+    steps: list[ChildStep] = [Join(kind, wanted[kind]) for kind in _TOGETHER if wanted.get(kind)]
+    new = [kind for kind in _TOGETHER if wanted.get(kind) == ""]
+    return [*steps, Unshare(new)] if new else steps
+
+
+def plan_cgroup(config: Config) -> list[ChildStep]:
+    """After the child is in its cgroup: that cgroup becomes the root of the namespace."""
+    wanted = paths(config)
+    return [_step("cgroup", wanted["cgroup"])] if "cgroup" in wanted else []
+
+
+def _step(kind: str, path: str) -> ChildStep:
+    return Join(kind, path) if path else Unshare([kind])
+
+
+class Unshare(ChildStep):
+    __slots__ = ("kinds",)
+
+    def __init__(self, kinds: list[str]) -> None:
+        self.kinds = kinds
+
+    def describe(self) -> str:
+        return f"make a new namespace of each kind: {' '.join(self.kinds)}"
+
+    def apply(self, child: ChildContext) -> None:
+        flags = 0
+        for kind in self.kinds:
+            flags |= FLAG_OF[kind]
+        namespaces.unshare(flags)
+
+
+class Join(ChildStep):
+    __slots__ = ("kind", "path")
+
+    def __init__(self, kind: str, path: str) -> None:
+        self.kind = kind
+        self.path = path
+
+    def describe(self) -> str:
+        return f"join the {self.kind} namespace {self.path}"
+
+    def needs(self) -> list[tuple[str, str]]:
+        return [("namespace", self.path)]
+
+    def apply(self, child: ChildContext) -> None:
+        fd = child.fds["namespace", self.path]
+        namespaces.setns(fd, FLAG_OF[self.kind])
+        if self.kind == "user":
+            become_root()
+
+
+def become_root() -> None:
+    """In a user namespace whose map is written: be its user 0 where it has one, in no group of the host's."""
+    prctl.set_dumpable(False)
+    for change in (_drop_groups, _become_group, _become_user):
+        try:
+            change()
+        except PermissionError:  # setgroups is denied in a namespace that maps only its owner
+            continue
+        except OSError as error:
+            if error.errno != 22:  # EINVAL: 0 is not mapped
+                raise
+
+
+def _drop_groups() -> None:
+    os.setgroups([])
+
+
+def _become_group() -> None:
+    os.setresgid(0, 0, 0)
+
+
+def _become_user() -> None:
+    os.setresuid(0, 0, 0)

@@ -1,0 +1,133 @@
+"""root and linux.rootfsPropagation: the container's root becomes a mount of its own, then the root directory, then read-only.
+
+runtime-spec, config.md "Root"; pivot_root(2) with the same directory twice. An idmapped root is not made here.
+"""
+
+from __future__ import annotations
+
+import os
+
+from crate_runc.kernel import mount
+from crate_runc.kernel.libc import AT_FDCWD
+from crate_runc.process import frozen
+from crate_runc.steps.step import ChildStep
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from crate_runc.steps.step import ChildContext, Config
+
+PROPAGATION = {
+    "shared": mount.MS_SHARED,
+    "slave": mount.MS_SLAVE,
+    "private": mount.MS_PRIVATE,
+    "unbindable": mount.MS_UNBINDABLE,
+    "rshared": mount.MS_SHARED | mount.MS_REC,
+    "rslave": mount.MS_SLAVE | mount.MS_REC,
+    "rprivate": mount.MS_PRIVATE | mount.MS_REC,
+    "runbindable": mount.MS_UNBINDABLE | mount.MS_REC,
+}
+
+
+def plan_setup(config: Config) -> list[ChildStep]:
+    return [Propagation(config.get("linux", {}).get("rootfsPropagation", "") or "rslave"), BindRoot()]
+
+
+def plan_enter(config: Config, *, has_mount_namespace: bool, no_pivot: bool) -> list[ChildStep]:
+    way = "chroot" if not has_mount_namespace else "move" if no_pivot else "pivot"
+    steps: list[ChildStep] = [SwitchRoot(way)]
+    propagation = config.get("linux", {}).get("rootfsPropagation", "")
+    if propagation:
+        steps.append(Propagation(propagation))
+    return steps
+
+
+def plan_readonly(config: Config) -> list[ChildStep]:
+    return [ReadonlyRoot()] if config["root"].get("readonly", False) else []
+
+
+class Propagation(ChildStep):
+    __slots__ = ("kind",)
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def describe(self) -> str:
+        return f"make the mounts below / {self.kind}"
+
+    def apply(self, child: ChildContext) -> None:
+        mount.mount(None, "/", None, PROPAGATION[self.kind])
+
+
+class BindRoot(ChildStep):
+    """The clone is attached over the directory it is a clone of: what is mounted there from now on goes away with it. Its parent mount must
+    not be shared, or pivot_root(2) refuses and the mounts would show on the host."""
+
+    __slots__ = ()
+
+    def describe(self) -> str:
+        return "bind rootfs on itself, recursively"
+
+    def apply(self, child: ChildContext) -> None:
+        _unshare_mount_of(child.rootfs)
+        child.root = mount.clone_tree(AT_FDCWD, child.rootfs, recursive=True)
+        target = os.open(child.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        mount.attach(child.root, target)
+        os.close(target)
+
+
+def _unshare_mount_of(path: str) -> None:
+    """Only rootfsPropagation "shared" leaves shared mounts behind the first step."""
+    with open("/proc/self/mountinfo", "rb") as file:
+        shared = [line.split()[4] for line in file if b" shared:" in line]
+    if not shared:
+        return
+    while path.encode() not in shared:
+        if path in ("", "/"):
+            return
+        path = path.rpartition("/")[0] or "/"
+    mount.mount(None, path, None, mount.MS_PRIVATE)
+
+
+class SwitchRoot(ChildStep):
+    __slots__ = ("way",)
+
+    def __init__(self, way: str) -> None:
+        self.way = way
+
+    def describe(self) -> str:
+        return {
+            "pivot": "pivot_root into rootfs and detach the old root",
+            "move": "move rootfs over / and chroot into it",
+            "chroot": "chroot into rootfs",
+        }[self.way]
+
+    def apply(self, child: ChildContext) -> None:
+        frozen.freeze()
+        if self.way == "pivot":
+            old = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            os.fchdir(child.root)
+            mount.pivot_here()
+            os.fchdir(old)
+            os.close(old)
+            mount.mount(
+                None, ".", None, mount.MS_SLAVE | mount.MS_REC
+            )  # or the unmount would reach the host through a shared mount
+            mount.unmount(".")
+        elif self.way == "move":
+            os.fchdir(child.root)
+            mount.mount(".", "/", None, mount.MS_MOVE)
+            os.chroot(".")
+        else:
+            os.fchdir(child.root)
+            os.chroot(".")
+        os.chdir("/")
+
+
+class ReadonlyRoot(ChildStep):
+    __slots__ = ()
+
+    def describe(self) -> str:
+        return "make / read-only"
+
+    def apply(self, child: ChildContext) -> None:
+        mount.set_attributes(child.root, add=mount.ATTR_RDONLY)
