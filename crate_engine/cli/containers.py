@@ -6,31 +6,41 @@ import sys
 import time as clock
 
 from crate_engine.cli import render
-from crate_engine.errors import UsageError
+from crate_engine.errors import ContainerRunning, CrateError, ImageNotFound, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
+    from typing import Any, TypeVar
 
     from crate_engine.cli.session import Session
     from crate_engine.container import Container
+    from crate_engine.engine import Engine
     from crate_engine.options import RunOptions
+
+    T = TypeVar("T")
 
 
 def run(session: Session, *, detach: bool, quiet: bool, **flags: Any) -> int:
     options = _run_options(session, **flags)
     with session.engine() as engine:
         if not detach:
-            return engine.run(options, attach=True)
-        container = engine.create(options)
-        engine.start(container.id)
+            return _with_image(engine, options, quiet, lambda ready: engine.run(ready, attach=True))
+        container = _with_image(engine, options, quiet, engine.create)
+        try:
+            engine.start(container.id)
+        except CrateError:
+            if options.remove:
+                engine.remove(container.id, force=True)
+            raise
         print(container.id)
     return 0
 
 
 def create(session: Session, *, quiet: bool, **flags: Any) -> int:
+    options = _run_options(session, **flags)
     with session.engine() as engine:
-        print(engine.create(_run_options(session, **flags)).id)
+        print(_with_image(engine, options, quiet, engine.create).id)
     return 0
 
 
@@ -40,8 +50,10 @@ def start(session: Session, *, containers: tuple[str, ...], attach: bool) -> int
     with session.engine() as engine:
         if not attach:
             return session.each(containers, engine.start)
-        engine.start(containers[0])
-        return engine.attach(containers[0])
+        try:
+            return engine.start(containers[0], attach=True) or 0
+        except ContainerRunning:
+            return engine.attach(containers[0])
 
 
 def exec(session: Session, *, container: str, command: tuple[str, ...], env: tuple[str, ...], **flags: Any) -> int:
@@ -82,12 +94,38 @@ def rm(session: Session, *, containers: tuple[str, ...], force: bool) -> int:
 
 def logs(session: Session, *, container: str, follow: bool, tail: str, timestamps: bool) -> int:
     streams = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
+    last = sys.stdout.buffer
     with session.engine() as engine:
         for line in engine.logs(container, follow=follow, tail=_line_count(tail), timestamps=timestamps):
             stream = streams[line.stream]
+            if stream is not last:  # keeps the order where both go to one terminal
+                last.flush()
+                last = stream
             stream.write(f"{line.time} ".encode() + line.data if timestamps else line.data)
-            stream.flush()
+            if follow:
+                stream.flush()
+        last.flush()
     return 0
+
+
+def _with_image(engine: Engine, options: RunOptions, quiet: bool, act: Callable[[RunOptions], T]) -> T:
+    """Act once the image is there. Mostly it is, and then asking first would be for nothing."""
+    from dataclasses import replace
+
+    ready = replace(options, pull="never")
+    if options.pull == "never" or (options.pull == "missing" and options.platform is None):
+        try:
+            return act(ready)
+        except ImageNotFound:
+            if options.pull == "never":
+                raise
+            if not quiet:
+                sys.stderr.write(f"Unable to find image '{render.display(options.image)}' locally\n")
+    from crate_engine.cli.progress import follow
+
+    with follow(sys.stderr, quiet=quiet) as progress:
+        engine.pull(options.image, platform=options.platform, policy=options.pull, progress=progress)
+    return act(ready)
 
 
 def _run_options(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from crate_engine.cli.render import display
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -52,7 +54,13 @@ class Session:
             runroot=self.flag("runroot") or settings.runroot,
             runtime=self.flag("runtime") or settings.runtime,
             settings=settings,
+            warn=self.warn,
         )
+
+    def warn(self, text: str) -> None:
+        """One line on standard error, unless only errors are wanted."""
+        if self.log_level != "error" and sys.stderr is not None:
+            sys.stderr.write(f"crate: warning: {display(text)}\n")
 
     def each(self, names: Iterable[str], act: Callable[[str], object]) -> int:
         """Act on every name and print it, as docker does: an error is reported and the next name has its turn."""
@@ -77,8 +85,6 @@ def open_streams() -> list[TextIO]:
 
 def report(text: str, hint: str | None, status: int) -> int:
     """Print an error in crate's form and return `status`."""
-    from crate_engine.cli.render import display
-
     try:
         if sys.stdout is not None:
             sys.stdout.flush()  # what was printed before comes before
