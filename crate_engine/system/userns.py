@@ -108,7 +108,7 @@ def join(pid: int) -> None:
         raise
     finally:
         os.close(pidfd)
-    if _setgroups_allowed():
+    if setgroups_allowed():
         os.setgroups([])
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
@@ -306,7 +306,7 @@ def _program(name: str) -> str | None:
     return None
 
 
-def _setgroups_allowed() -> bool:
+def setgroups_allowed() -> bool:
     with open("/proc/self/setgroups", encoding="ascii") as file:
         return file.read().strip() == "allow"
 

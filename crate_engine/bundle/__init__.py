@@ -1,0 +1,1 @@
+"""From an image's config and a caller's options to an OCI bundle."""

@@ -1,0 +1,1 @@
+"""Networks of containers: host, none, and private through pasta."""

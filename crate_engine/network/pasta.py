@@ -1,0 +1,84 @@
+"""pasta(1), the user-mode network of private containers: found by the engine, started and ended by the monitor."""
+
+from __future__ import annotations
+
+import os
+
+from crate_engine.errors import NetworkError, PortInUse
+from crate_engine.system.builtin import signal
+
+_PATHS = ("/usr/bin", "/usr/local/bin", "/bin", "/usr/sbin", "/usr/local/sbin")
+HINT = "install pasta (package passt), or use --network host or --network none"
+
+
+def find() -> str | None:
+    for directory in (*os.environ.get("PATH", "").split(":"), *_PATHS):
+        path = f"{directory}/pasta"
+        if directory.startswith("/") and os.access(path, os.X_OK):
+            return path
+    return None
+
+
+class Pasta:
+    """One running pasta. `start` begins, `wait_ready` ends the start; in between the caller does other things."""
+
+    def __init__(self, arguments: list[str], pid_file: str) -> None:
+        self._arguments = arguments
+        self._pid_file = pid_file
+        self._starter = 0
+        self._said = -1
+        self._pidfd = -1
+        self.pid = 0
+
+    def start(self) -> None:
+        receive, send = os.pipe()
+        actions = [(os.POSIX_SPAWN_DUP2, send, 1), (os.POSIX_SPAWN_DUP2, send, 2)]
+        self._starter = os.posix_spawn(self._arguments[0], self._arguments, {"PATH": "/usr/bin:/bin"}, file_actions=actions)
+        os.close(send)
+        self._said = receive
+
+    def wait_ready(self) -> None:
+        """pasta goes to the background once the namespace is connected and the ports are bound. Raises NetworkError with what it said."""
+        # Not to the end of the pipe: the process in the background may keep its standard error open.
+        status = os.waitstatus_to_exitcode(os.waitpid(self._starter, 0)[1])
+        self._starter = 0
+        os.set_blocking(self._said, False)
+        try:
+            said = os.read(self._said, 4096).decode("utf-8", "replace")
+        except BlockingIOError:
+            said = ""
+        os.close(self._said)
+        if status:
+            raise _failed(status, said)
+        with open(self._pid_file, encoding="ascii") as file:
+            self.pid = int(file.read())
+        self._pidfd = os.pidfd_open(self.pid)
+
+    def stop(self) -> None:
+        """End it, whether it is ready or still starting. The calling process is the subreaper that collects it."""
+        if self._starter:
+            os.kill(self._starter, signal.SIGKILL)
+            os.waitpid(self._starter, 0)
+            self._starter = 0
+        if self._pidfd >= 0:
+            try:
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+            except (ProcessLookupError, ChildProcessError):
+                pass
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+
+def _failed(status: int, said: str) -> NetworkError:
+    lines = [line.strip() for line in said.splitlines() if line.strip() and "syslog" not in line]
+    text = lines[-1] if lines else f"exit status {status}"
+    if "bind" in said.lower() or "in use" in said.lower():
+        return PortInUse(
+            f"start the network: pasta: {text}", hint="choose another host port, or stop what uses it (ss -lntup shows it)"
+        )
+    if "tun socket" in said and not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+        return NetworkError(
+            f"start the network: pasta: {text}: /dev/net/tun cannot be opened", hint="as root: chmod 0666 /dev/net/tun"
+        )
+    return NetworkError(f"start the network: pasta: {text}")
