@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import sys
 
-from crate_runc.errors import RuncError, UsageError
+from crate_runc.errors import RuncError, UsageError, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SWITCH, TEXT, NUMBER, LIST = "switch", "text", "number", "list"
 GLOBAL: Flags = {
+    "criu": TEXT,
     "debug": SWITCH,
     "help": SWITCH,
     "log": TEXT,
@@ -39,12 +40,16 @@ _CREATE: Flags = {"bundle": TEXT, **_LAUNCH, "no-pivot": SWITCH, "no-new-keyring
 _EXEC: Flags = {
     **_LAUNCH,
     "additional-gids": LIST,
+    "apparmor": TEXT,
     "cap": LIST,
+    "cgroup": LIST,
     "cwd": TEXT,
     "detach": SWITCH,
     "env": LIST,
+    "ignore-paused": SWITCH,
     "no-new-privs": SWITCH,
     "process": TEXT,
+    "process-label": TEXT,
     "tty": SWITCH,
     "user": TEXT,
 }
@@ -184,7 +189,7 @@ class Log:
             try:
                 self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
             except OSError as error:
-                raise RuncError(f"open log {path}: {error.strerror}") from None
+                raise RuncError(f"open log {path}: {reason(error)}") from None
 
     def error(self, text: str) -> None:
         import time
@@ -256,8 +261,7 @@ def version_text() -> str:
 
 
 def _os_error_text(error: OSError) -> str:
-    reason = os.strerror(error.errno).lower() if error.errno else str(error)
-    return f"{error.filename}: {reason}" if error.filename else reason
+    return f"{error.filename}: {reason(error)}" if error.filename else reason(error)
 
 
 def _print(text: str) -> int:

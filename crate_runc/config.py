@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from crate_runc import config_rules, strict_json
-from crate_runc.errors import BundleError
+from crate_runc.errors import BundleError, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def read_json(path: str) -> Any:
         # Not strerror's words: podman takes those for a program that is missing in the container and exits 127.
         raise BundleError("", f"{path} not found") from None
     except OSError as error:
-        raise BundleError("", f"read {path}: {error.strerror}") from None
+        raise BundleError("", f"read {path}: {reason(error)}") from None
     try:
         return strict_json.loads(raw)
     except strict_json.JSONError as error:

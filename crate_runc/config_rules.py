@@ -20,6 +20,7 @@ from crate_runc.shapes import (
     list_of,
     map_of,
     member,
+    never,
     one_of,
     quoted,
     string,
@@ -228,7 +229,7 @@ _LINUX = {
     "netDevices": unsupported,
     "cgroupsPath": _cgroups_path,
     "resources": resource_rules.resources,
-    "intelRdt": unsupported,
+    "intelRdt": never,
     "memoryPolicy": unsupported,
     "sysctl": map_of(string),
     "seccomp": unsupported,
@@ -238,6 +239,12 @@ _LINUX = {
     "mountLabel": unsupported,
     "personality": unsupported,
 }
+UNSUPPORTED = frozenset(
+    name
+    for table in (_PROCESS, _MOUNT, _LINUX, resource_rules.PROPERTIES)
+    for name, check in table.items()
+    if check in (unsupported, never)
+)
 process = fields(_PROCESS, required=("args", "cwd"))
 config = fields(
     {

@@ -46,3 +46,8 @@ class StepError(RuncError):
         super().__init__(message)
         self.step = step
         self.errno = errno
+
+
+def reason(error: OSError) -> str:
+    """The kernel's words as callers match them: in lower case, `no such file or directory`."""
+    return (error.strerror or str(error)).lower()

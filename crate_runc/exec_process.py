@@ -20,6 +20,9 @@ _MAX_ID = (1 << 32) - 2
 
 def make(own: Process, values: dict[str, Any], arguments: list[str]) -> Process:
     """Checked. `own` is not changed. Raises UsageError and BundleError."""
+    for flag in ("apparmor", "process-label", "cgroup"):
+        if values.get(flag):
+            raise UsageError(f"exec: --{flag} is not supported yet")
     if "process" in values:
         process: Process = config.read_json(values["process"])
     elif not arguments:

@@ -79,16 +79,15 @@ _CPU = {
     "mems": _cpu_list,
     "idle": integer((0, 1)),
 }
-resources = fields(
-    {
-        "unified": _unified,
-        "devices": _devices,
-        "memory": fields(_MEMORY),
-        "cpu": fields(_CPU),
-        "pids": fields({"limit": integer(INT64)}),
-        "blockIO": unsupported,
-        "hugepageLimits": unsupported,
-        "network": unsupported,
-        "rdma": unsupported,
-    }
-)
+PROPERTIES = {
+    "unified": _unified,
+    "devices": _devices,
+    "memory": fields(_MEMORY),
+    "cpu": fields(_CPU),
+    "pids": fields({"limit": integer(INT64)}),
+    "blockIO": unsupported,
+    "hugepageLimits": unsupported,
+    "network": unsupported,
+    "rdma": unsupported,
+}
+resources = fields(PROPERTIES)

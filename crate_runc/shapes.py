@@ -121,6 +121,11 @@ def unsupported(value: Any, where: str, report: Report) -> None:
         report(Unsupported(where, "this property is not supported yet"))
 
 
+def never(value: Any, where: str, report: Report) -> None:
+    """For a property that is not applied, and that asks for something even where it is empty."""
+    report(Unsupported(where, "this property is not supported yet"))
+
+
 def asks_something(value: Any) -> bool:
     if type(value) is dict:
         return any(asks_something(item) for item in value.values())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from crate_runc import SPEC_VERSION, strict_json
-from crate_runc.errors import RuncError
+from crate_runc.errors import RuncError, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,6 +101,6 @@ def write(bundle: str, *, rootless: bool) -> None:
     except FileExistsError:
         raise RuncError(f"write {path}: the file exists; remove it first") from None
     except OSError as error:
-        raise RuncError(f"write {path}: {(error.strerror or '').lower()}") from None
+        raise RuncError(f"write {path}: {reason(error)}") from None
     with open(fd, "w", encoding="utf-8") as file:
         file.write(text + "\n")

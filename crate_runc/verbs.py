@@ -97,7 +97,7 @@ def _kill(invocation: Invocation) -> int:
     number = number_of(rest[0] if rest else "TERM")
     if number is None:
         raise UsageError(f'unknown signal "{rest[0]}"')
-    lifecycle.kill(_store(invocation), container_id, number, all_processes=invocation.values.get("all", False))
+    lifecycle.kill(_store(invocation), container_id, number, all=invocation.values.get("all", False))
     return 0
 
 

@@ -6,7 +6,7 @@ import errno
 import os
 import time
 
-from crate_runc.errors import CgroupError
+from crate_runc.errors import CgroupError, reason
 from crate_runc.kernel import pidfd
 
 TYPE_CHECKING = False
@@ -38,14 +38,14 @@ def set_value(directory: str, file: str, value: str) -> None:
     except FileNotFoundError:
         raise CgroupError(f"set {file} in cgroup {directory}: this kernel has no such file") from None
     except OSError as error:
-        raise CgroupError(f"set {file} to {value} in cgroup {directory}: {error.strerror}") from None
+        raise CgroupError(f"set {file} to {value} in cgroup {directory}: {reason(error)}") from None
 
 
 def join(directory: str, pid: int) -> None:
     try:
         write(directory, "cgroup.procs", str(pid))
     except OSError as error:
-        raise CgroupError(f"move process {pid} to cgroup {directory}: {error.strerror}") from None
+        raise CgroupError(f"move process {pid} to cgroup {directory}: {reason(error)}") from None
 
 
 def below(directory: str) -> Iterator[str]:
@@ -107,7 +107,7 @@ def remove(directory: str) -> None:
             return
         except OSError as error:
             if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
-                raise CgroupError(f"remove cgroup {directory}: {error.strerror}") from None
+                raise CgroupError(f"remove cgroup {directory}: {reason(error)}") from None
         for each in list(below(directory))[:-1]:
             try:
                 os.rmdir(each)

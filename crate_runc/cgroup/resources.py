@@ -1,7 +1,7 @@
 """linux.resources as writes to the files of controllers: OCI runtime-spec 1.3 config-linux.md and the kernel's cgroup-v1 and cgroup-v2 documents. Pure.
 
 config.json speaks the language of v1. On v2 shares become a weight, a limit of memory and swap together becomes one of swap alone, and -1 is
-`max`; what v2 has no word for is Unsupported. 0 asks for nothing, as with runc, because callers write it for "not set". Device rules
+`max`; what v2 has no word for is Unsupported. 0 asks for nothing, as with runc, because callers write it for "not set", but for pids. Device rules
 are no files on v2: see device_rules.
 """
 
@@ -23,17 +23,16 @@ _DEFAULT_PERIOD = 100000
 def writes(resources: dict[str, Any], mode: str) -> list[Write]:
     """In the order in which the kernel takes them for a new cgroup. Raises BundleError where the mode or the values do not allow it."""
     if mode == "v2":
-        return (
-            _pids(resources, "pids.max") + _memory_v2(resources) + _cpu_v2(resources) + _cpuset(resources) + _unified(resources)
-        )
+        return _pids(resources) + _memory_v2(resources) + _cpu_v2(resources) + _cpuset(resources) + _unified(resources)
     if resources.get("unified"):
         raise Unsupported(f"{_WHERE}.unified", "this host has cgroup v1, and these files belong to v2")
-    return _pids(resources, "pids.max") + _memory_v1(resources) + _cpu_v1(resources) + _cpuset(resources)
+    return _pids(resources) + _memory_v1(resources) + _cpu_v1(resources) + _cpuset(resources)
 
 
-def _pids(resources: dict[str, Any], file: str) -> list[Write]:
-    limit = resources.get("pids", {}).get("limit", 0)
-    return [("pids", file, _or_max(limit))] if limit else []
+def _pids(resources: dict[str, Any]) -> list[Write]:
+    """0 is a limit here: the spec says so, and the kernel means it."""
+    limit = resources.get("pids", {}).get("limit")
+    return [] if limit is None else [("pids", "pids.max", _or_max(limit))]
 
 
 def _memory_v1(resources: dict[str, Any]) -> list[Write]:

@@ -9,7 +9,7 @@ import os
 
 from crate_runc.cgroup import Cgroup, device_rules, files, paths
 from crate_runc.cgroup.resources import writes
-from crate_runc.errors import CgroupError
+from crate_runc.errors import CgroupError, reason
 from crate_runc.host import UNIFIED
 
 TYPE_CHECKING = False
@@ -28,7 +28,7 @@ class CgroupV1(Cgroup):
                 self._make(controller, directory)
             except OSError as error:
                 if not self.optional:
-                    raise CgroupError(f"make cgroup {directory}: {error.strerror}") from None
+                    raise CgroupError(f"make cgroup {directory}: {reason(error)}") from None
                 del self.paths[controller]  # as an ordinary user: fine, until a limit is asked for
 
     def _make(self, controller: str, directory: str) -> None:

@@ -6,7 +6,7 @@ import os
 
 from crate_runc.cgroup import Cgroup, device_rules, files, paths
 from crate_runc.cgroup.resources import writes
-from crate_runc.errors import CgroupError
+from crate_runc.errors import CgroupError, reason
 from crate_runc.host import UNIFIED
 
 TYPE_CHECKING = False
@@ -31,7 +31,7 @@ class CgroupV2(Cgroup):
                     pass
         except OSError as error:
             if not self.optional:
-                raise CgroupError(f"make cgroup {current}: {error.strerror}") from None
+                raise CgroupError(f"make cgroup {current}: {reason(error)}") from None
             self.paths.clear()
             return
         if self.optional and not os.access(f"{directory}/cgroup.procs", os.W_OK):
@@ -62,7 +62,7 @@ class CgroupV2(Cgroup):
         try:
             bpf.attach_device_program(directory, program)
         except OSError as error:
-            raise CgroupError(f"limit the devices of cgroup {directory}: {error.strerror}") from None
+            raise CgroupError(f"limit the devices of cgroup {directory}: {reason(error)}") from None
 
     def join(self, pid: int) -> None:
         if self.paths:

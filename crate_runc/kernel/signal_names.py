@@ -10,7 +10,9 @@ else:
 
 LAST = _signal.NSIG - 1
 NUMBER_OF: dict[str, int] = {
-    name.removeprefix("SIG"): int(value) for name, value in vars(_signal).items() if name.startswith("SIG") and not name.startswith("SIG_")
+    name.removeprefix("SIG"): int(value)
+    for name, value in vars(_signal).items()
+    if name.startswith("SIG") and not name.startswith("SIG_")
 }
 
 

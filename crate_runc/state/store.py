@@ -11,7 +11,7 @@ import fcntl
 import os
 
 from crate_runc import strict_json
-from crate_runc.errors import StateError
+from crate_runc.errors import StateError, reason
 from crate_runc.state.record import ContainerState, from_json
 
 TYPE_CHECKING = False
@@ -144,7 +144,7 @@ class StateStore:
             except FileExistsError:
                 made = False
             except OSError as error:
-                raise StateError(f"make {directory}: {error.strerror}") from None
+                raise StateError(f"make {directory}: {reason(error)}") from None
             entry = self._open(container_id, fcntl.LOCK_EX if made else fcntl.LOCK_EX | fcntl.LOCK_NB)
             if entry is not None:
                 entry.claim()
@@ -166,7 +166,7 @@ class StateStore:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise StateError(f"read {self.root}: {error.strerror}") from None
+            raise StateError(f"read {self.root}: {reason(error)}") from None
         self._check_root()
         return sorted(name for name in names if not set(name) - _LETTERS and os.path.isdir(os.path.join(self.root, name)))
 
@@ -188,7 +188,7 @@ class StateStore:
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
                 return None
-            raise StateError(f"open {directory}: {error.strerror}") from None
+            raise StateError(f"open {directory}: {reason(error)}") from None
         try:
             if lock:
                 fcntl.flock(fd, lock)
@@ -204,7 +204,7 @@ class StateStore:
         try:
             os.makedirs(self.root, 0o700, exist_ok=True)
         except OSError as error:
-            raise StateError(f"make the state root {self.root}: {error.strerror}") from None
+            raise StateError(f"make the state root {self.root}: {reason(error)}") from None
         self._check_root()
 
     def _check_root(self) -> None:
@@ -214,7 +214,7 @@ class StateStore:
         except FileNotFoundError:
             raise StateError(NO_CONTAINER) from None
         except OSError as error:
-            raise StateError(f"state root {self.root}: {error.strerror}") from None
+            raise StateError(f"state root {self.root}: {reason(error)}") from None
         if status.st_mode & 0o170000 != 0o040000:
             raise StateError(f"state root {self.root}: not a directory")
         if status.st_uid != os.geteuid():
@@ -227,11 +227,11 @@ def is_alive(state: ContainerState) -> bool:
     """The very process that was recorded, and not a zombie."""
     if state.pid <= 0 or state.boot_id != boot_id():
         return False
-    found = start_time(state.pid)
+    found = process_identity(state.pid)
     return found is not None and found == state.start_time
 
 
-def start_time(pid: int) -> int | None:
+def process_identity(pid: int) -> int | None:
     """The start time of a process in clock ticks after boot; None where there is none or it is a zombie."""
     try:
         with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:

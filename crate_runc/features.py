@@ -1,0 +1,43 @@
+"""What `features` prints: OCI runtime-spec 1.3 features.md and features-linux.md.
+
+It speaks of this program, not of the host, as the spec asks, and is put together from the tables that the rules and planners use, so that it
+cannot promise what they do not know. containerd and Docker read it before they use idmapped and recursive read-only mounts.
+"""
+
+from __future__ import annotations
+
+from crate_runc import SPEC_VERSION, VERSION, config_rules, mount_options
+from crate_runc.kernel import capability
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def make() -> dict[str, Any]:
+    return {
+        "ociVersionMin": "1.0.0",
+        "ociVersionMax": SPEC_VERSION,
+        "hooks": list(config_rules.HOOKS),
+        "mountOptions": sorted(
+            {*mount_options.FLAGS, *mount_options.PROPAGATION, *mount_options.RECURSIVE, *mount_options.EXTENSIONS}
+        ),
+        "linux": _linux(),
+        "annotations": {"io.crate.version": VERSION},
+        "potentiallyUnsafeConfigAnnotations": [],
+    }
+
+
+def _linux() -> dict[str, Any]:
+    unknown = config_rules.UNSUPPORTED
+    return {
+        "namespaces": list(config_rules.NAMESPACES),
+        "capabilities": list(capability.NAMES),
+        "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": "rdma" not in unknown},
+        "seccomp": {"enabled": "seccomp" not in unknown},
+        "apparmor": {"enabled": "apparmorProfile" not in unknown},
+        "selinux": {"enabled": "selinuxLabel" not in unknown},
+        "intelRdt": {"enabled": "intelRdt" not in unknown},
+        "mountExtensions": {"idmap": {"enabled": "uidMappings" not in unknown}},
+        "netDevices": {"enabled": "netDevices" not in unknown},
+    }
