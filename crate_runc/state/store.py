@@ -227,11 +227,11 @@ def is_alive(state: ContainerState) -> bool:
     """The very process that was recorded, and not a zombie."""
     if state.pid <= 0 or state.boot_id != boot_id():
         return False
-    found = process_identity(state.pid)
+    found = start_time(state.pid)
     return found is not None and found == state.start_time
 
 
-def process_identity(pid: int) -> int | None:
+def start_time(pid: int) -> int | None:
     """The start time of a process in clock ticks after boot; None where there is none or it is a zombie."""
     try:
         with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
@@ -250,3 +250,6 @@ def boot_id() -> str:
 def _in_user_namespace() -> bool:
     with open("/proc/self/uid_map", encoding="ascii") as file:
         return file.read().split() != ["0", "0", "4294967295"]
+
+
+process_identity = start_time
