@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from crate_engine import limits
 from crate_engine.errors import ImageError
 from crate_engine.oci.digest import Digest
 from crate_engine.oci.platform import Platform
 from crate_engine.oci.strict_json import Fields
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _FIELDS = frozenset({"mediaType", "digest", "size", "urls", "annotations", "data", "artifactType", "platform"})
 

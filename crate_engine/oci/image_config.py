@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any
 
 from crate_engine import limits
 from crate_engine.errors import ImageError
 from crate_engine.oci.digest import Digest
 from crate_engine.oci.platform import Platform
 from crate_engine.oci.strict_json import Fields, parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _FIELDS = frozenset(
     {"architecture", "os", "os.version", "os.features", "variant", "created", "author", "config", "rootfs", "history"}

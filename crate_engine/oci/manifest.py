@@ -6,13 +6,16 @@ A document has exactly one meaning: what its media type says, what the sender's 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from crate_engine import limits
 from crate_engine.errors import ImageError
 from crate_engine.oci import media_types
 from crate_engine.oci.descriptor import Descriptor
 from crate_engine.oci.strict_json import Fields, dump, parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _FIELDS = frozenset(
     {"schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "subject", "annotations", "fsLayers"}

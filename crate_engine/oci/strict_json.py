@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, NoReturn
 
 from crate_engine import limits
 from crate_engine.errors import ImageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 
 def parse(raw: bytes, what: str, limit: int = limits.MANIFEST_BYTES) -> dict[str, Any]:
