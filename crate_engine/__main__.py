@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 
+# top-level names that the standard library tries and lives without: Jython's in copy, pickle and platform
+_TRIED = ("org", "java")
+
+
 class SitePackages:
     """The last finder of sys.meta_path: brings in site-packages, once, for the first foreign module that nothing else has found.
 
@@ -25,8 +29,8 @@ class SitePackages:
 
     @classmethod
     def find_spec(cls, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        # the standard library probes for modules of other systems (msvcrt, _winapi): they are in this list, and stay unfound
-        if cls.done or path is not None or name.partition(".")[0] in sys.stdlib_module_names:
+        # stdlib_module_names has the modules of other systems too (msvcrt, _winapi), which the library tries as well
+        if cls.done or path is not None or name in _TRIED or name in sys.stdlib_module_names:
             return None
         cls.done = True
         import site
