@@ -33,7 +33,10 @@ class Pasta:
     def start(self) -> None:
         receive, send = os.pipe()
         actions = [(os.POSIX_SPAWN_DUP2, send, 1), (os.POSIX_SPAWN_DUP2, send, 2)]
-        self._starter = os.posix_spawn(self._arguments[0], self._arguments, {"PATH": "/usr/bin:/bin"}, file_actions=actions)
+        # pasta takes an ignored SIGPIPE, which Python processes have, for an error of signal(2).
+        self._starter = os.posix_spawn(
+            self._arguments[0], self._arguments, {"PATH": "/usr/bin:/bin"}, file_actions=actions, setsigdef=[signal.SIGPIPE]
+        )
         os.close(send)
         self._said = receive
 
