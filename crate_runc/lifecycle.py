@@ -156,7 +156,7 @@ class _Creation:
             raise
         try:
             self.state.pid = init.pid
-            self.state.start_time = state_store.process_identity(init.pid) or 0
+            self.state.start_time = state_store.start_time(init.pid) or 0
             self.state.boot_id = state_store.boot_id()
             self.state.cgroup_paths = self.group.paths
             self.state.move_to("created")
@@ -189,7 +189,9 @@ class _Creation:
         if user_namespace is not None:
             os.close(user_namespace)
         state_json = self.state.as_state_json("creating")
-        hook_state: dict[str, Any] = {name: state_json[name] for name in ("ociVersion", "id", "bundle", "annotations") if name in state_json}
+        hook_state: dict[str, Any] = {
+            name: state_json[name] for name in ("ociVersion", "id", "bundle", "annotations") if name in state_json
+        }
         context = ParentContext(self.bundle.config, self.bundle.path, self.group, hook_state)
         message = parent.inputs(self.bundle, self.facts, self.options, hook_state, entered=child.in_user_namespace)
         return parent.walk(child, self.plan, context, message, fds)

@@ -1,4 +1,4 @@
-"""Run another program of the host to its end: absolute path, explicit environment, no descriptor but 0 to 2, a deadline (execve(2))."""
+"""Run another program of the host to its end: absolute path, explicit environment, no descriptor but 0 to 2, /, a deadline (execve(2))."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ def run(
 def _execute(path: str, arguments: list[str], environment: dict[str, str], tell: int) -> None:
     try:
         signals.reset()
+        os.chdir("/")
         os.set_inheritable(tell, False)
         pidfd.close_on_exec_from(3)
         os.execve(path, arguments, environment)

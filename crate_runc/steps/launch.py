@@ -190,7 +190,7 @@ def _check(program: str, candidate: str) -> None:
     except OSError as error:
         _fail(program, error.errno or 0, f"stat {candidate}: {(error.strerror or '').lower()}")
     if stat.S_ISDIR(mode):
-        _fail(program, errno.EISDIR, "is a directory")
+        _fail(program, errno.EISDIR, "is a directory: permission denied")
     if not mode & 0o111:
         _fail(program, errno.EACCES, "permission denied")
 

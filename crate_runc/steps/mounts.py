@@ -74,7 +74,7 @@ class Bind(ChildStep):
         return f"{'rbind' if self.options.recursive else 'bind'} {self.source} on {self.destination}{self.options.describe()}"
 
     def apply(self, child: ChildContext) -> None:
-        tree = _clone_source(self.source, recursive=self.options.recursive)
+        tree = _clone_source(self.source, self.destination, recursive=self.options.recursive)
         try:
             bind_tree(child, tree, self.destination, self.options)
         finally:
@@ -102,11 +102,12 @@ def bind_tree(child: ChildContext, tree: int, destination: str, options: MountOp
         mount.mount_on(tree, None, None, flag)
 
 
-def _clone_source(source: str, *, recursive: bool) -> int:
+def _clone_source(source: str, destination: str, *, recursive: bool) -> int:
     try:
         return mount.clone_tree(AT_FDCWD, source, recursive=recursive)
     except OSError as error:
-        raise StepError("mount", error.errno or 0, f"bind {source}: {(error.strerror or '').lower()}") from None
+        text = f'error mounting "{source}" to rootfs at "{destination}": stat {source}: {(error.strerror or "").lower()}'
+        raise StepError("mount", error.errno or 0, text) from None
 
 
 class NewFilesystem(ChildStep):
@@ -129,11 +130,12 @@ class NewFilesystem(ChildStep):
             _bind_host(child, _SYS, self.destination, self.options)
             return
         try:
+            text = self.options.text if self.kind != "tmpfs" else self._with_mode(child)
             target = open_target(child, self.destination, is_directory=True)
         except OSError as error:
             raise _named(self.source, self.destination, error) from None
         try:
-            self._mount(child, target)
+            self._mount(child, target, text)
         except OSError as error:
             if self.kind == "sysfs" and error.errno == errno.EPERM:
                 _bind_host(child, _SYS, self.destination, self.options)
@@ -142,13 +144,23 @@ class NewFilesystem(ChildStep):
         finally:
             os.close(target)
 
-    def _mount(self, child: ChildContext, target: int) -> None:
+    def _with_mode(self, child: ChildContext) -> str:
+        """A tmpfs takes over the mode of the directory that it covers; where there is none, the kernel's 1777 stays."""
+        if "mode=" in self.options.text:
+            return self.options.text
+        try:
+            fd = path.open_in_root(child.root, self.destination, os.O_PATH | os.O_DIRECTORY)
+        except OSError:
+            return self.options.text
+        mode = stat.S_IMODE(os.fstat(fd).st_mode)
+        os.close(fd)
+        return f"{self.options.text},mode={mode:04o}".lstrip(",")
+
+    def _mount(self, child: ChildContext, target: int, text: str) -> None:
         flags = self.options.flags
         if _late_readonly(self.kind, self.destination):
             flags &= ~mount.MS_RDONLY
         copied = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=target) if self.options.copy_up else -1
-        mode = stat.S_IMODE(os.fstat(target).st_mode) if self.kind == "tmpfs" and "mode=" not in self.options.text else None
-        text = self.options.text if mode is None else ",".join(filter(None, (self.options.text, f"mode={mode:04o}")))
         try:
             mount.mount_on(target, self.source or self.kind, self.kind, flags, text)
         except OSError as error:
@@ -216,7 +228,7 @@ def _open_plain_directory(root: int, name: str) -> int:
 
 
 def _bind_host(child: ChildContext, source: str, destination: str, options: MountOptions) -> None:
-    tree = _clone_source(source, recursive=True)
+    tree = _clone_source(source, destination, recursive=True)
     try:
         bind_tree(child, tree, destination, options)
     finally:
