@@ -190,7 +190,7 @@ _DEVICE = {
     "path": absolute,
     "major": integer(UINT32),
     "minor": integer(UINT32),
-    "fileMode": integer((0, 0o7777)),
+    "fileMode": integer((0, 0o177777)),  # some writers add the type's bits
     "uid": _ID,
     "gid": _ID,
 }
@@ -258,13 +258,13 @@ config = fields(
         "annotations": map_of(string),
         "linux": fields(_LINUX),
     },
-    required=("ociVersion", "root", "process", "linux"),
+    required=("ociVersion", "root", "process"),
 )
 
 
 def relations(config: dict[str, Any], report: Report) -> None:
     """Rules between properties. Each property has passed `config` for itself."""
-    linux = config["linux"]
+    linux = config.get("linux", {})
     namespaces = {namespace["type"]: namespace.get("path") for namespace in linux.get("namespaces", ())}
     if "mount" not in namespaces:
         report(Unsupported("linux.namespaces", "a container without a mount namespace of its own is not supported"))
