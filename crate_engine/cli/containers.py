@@ -6,7 +6,7 @@ import sys
 import time as clock
 
 from crate_engine.cli import render
-from crate_engine.errors import ContainerRunning, CrateError, ImageNotFound, UsageError
+from crate_engine.errors import ContainerNotFound, ContainerRunning, CrateError, ImageNotFound, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,7 +89,8 @@ def kill(session: Session, *, containers: tuple[str, ...], signal: str) -> int:
 
 def rm(session: Session, *, containers: tuple[str, ...], force: bool) -> int:
     with session.engine() as engine:
-        return session.each(containers, lambda name: engine.remove(name, force=force))
+        absent = ContainerNotFound if force else None
+        return session.each(containers, lambda name: engine.remove(name, force=force), absent=absent)
 
 
 def logs(session: Session, *, container: str, follow: bool, tail: str, timestamps: bool) -> int:

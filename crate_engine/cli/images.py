@@ -52,7 +52,7 @@ def images(session: Session, *, quiet: bool, no_trunc: bool, digests: bool) -> i
 
 def rmi(session: Session, *, images: tuple[str, ...], force: bool) -> int:
     from crate_engine.cli.session import report
-    from crate_engine.errors import CrateError
+    from crate_engine.errors import CrateError, ImageNotFound
 
     status = 0
     with session.engine() as engine:
@@ -60,7 +60,8 @@ def rmi(session: Session, *, images: tuple[str, ...], force: bool) -> int:
             try:
                 lines = engine.remove_image(name, force=force)
             except CrateError as error:
-                status = report(str(error), error.hint, session.failure)
+                failed = report(str(error), error.hint, session.failure)
+                status = status if force and isinstance(error, ImageNotFound) else failed
             else:
                 sys.stdout.write("".join(f"{render.display(line)}\n" for line in lines))
                 sys.stdout.flush()

@@ -17,27 +17,43 @@ _GAP = 3
 _NARROWEST = 10
 """Characters of a column with its gap, at least, as docker lays tables out."""
 
-# what a terminal obeys instead of showing it: C0, DEL, C1, and the controls that reorder text (CVE-2021-25743, CVE-2021-42574)
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
-_CONTROLS |= {
-    code: f"\\u{code:04x}" for code in (0x061C, 0x200E, 0x200F, 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
-}
-_SURROGATES = {
-    code: f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}" for code in range(0xD800, 0xE000)
-}
+# characters that reorder or break the text around them (CVE-2021-42574)
+_REORDERING = frozenset((0x061C, 0x200E, 0x200F, 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)))
+
+
+def _obeyed(code: int) -> bool:
+    """What a terminal obeys instead of showing it: C0, DEL, C1 (CVE-2021-25743), reordering, and surrogates, which cannot be encoded."""
+    return code < 0x20 or 0x7F <= code < 0xA0 or 0xD800 <= code < 0xE000 or code in _REORDERING
+
+
+class _Escapes(dict[int, str]):
+    """For str.translate: made as characters are met."""
+
+    def __missing__(self, code: int) -> str:
+        byte = code - 0xDC00 if 0xDC80 <= code <= 0xDCFF else code  # a surrogate that stands for a byte: PEP 383
+        self[code] = (f"\\x{byte:02x}" if byte < 0x100 else f"\\u{code:04x}") if _obeyed(code) else chr(code)
+        return self[code]
+
+
+class _JsonEscapes(dict[int, str]):
+    def __missing__(self, code: int) -> str:
+        self[code] = f"\\u{code:04x}" if _obeyed(code) and code != 0x0A else chr(code)
+        return self[code]
+
+
+_ESCAPES, _JSON_ESCAPES = _Escapes(), _JsonEscapes()
 
 
 def display(text: str) -> str:
     """`text` with every character that is not for showing written as `\\xNN`; always one line, and always encodable."""
     if text.isascii() and text.isprintable():
         return text
-    return text.translate(_CONTROLS | _SURROGATES)
+    return text.translate(_ESCAPES)
 
 
 def json_safe(text: str) -> str:
     """JSON text in which the same characters are `\\u` escapes. Line breaks between values stay: those inside texts are escaped already."""
-    escapes = {code: f"\\u{code:04x}" for code in (*_CONTROLS, *_SURROGATES) if code != 0x0A}
-    return text.translate(escapes)
+    return text.translate(_JSON_ESCAPES)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

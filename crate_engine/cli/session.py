@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from crate_engine.cli.render import display
+from crate_engine.errors import CrateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,16 +63,18 @@ class Session:
         if self.log_level != "error" and sys.stderr is not None:
             sys.stderr.write(f"crate: warning: {display(text)}\n")
 
-    def each(self, names: Iterable[str], act: Callable[[str], object]) -> int:
-        """Act on every name and print it, as docker does: an error is reported and the next name has its turn."""
-        from crate_engine.errors import CrateError
+    def each(self, names: Iterable[str], act: Callable[[str], object], *, absent: type[CrateError] | None = None) -> int:
+        """Act on every name and print it, as docker does: an error is reported and the next name has its turn.
 
+        An error of the type `absent` is reported too, but does not make the command fail: `rm --force` of what is not there.
+        """
         status = 0
         for name in names:
             try:
                 act(name)
             except CrateError as error:
-                status = report(str(error), error.hint, self.failure)
+                failed = report(str(error), error.hint, self.failure)
+                status = status if absent and isinstance(error, absent) else failed
             else:
                 print(name)
                 sys.stdout.flush()

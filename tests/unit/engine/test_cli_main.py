@@ -119,7 +119,7 @@ def test_what_only_prints_loads_next_to_nothing() -> None:
     }
     loaded = imported("--version")
     ours = {name for name in loaded if name.startswith("crate_")}
-    assert ours == bare | {"crate_engine.cli.session", "crate_engine.errors"}
+    assert ours == bare | {"crate_engine.cli.session", "crate_engine.cli.render", "crate_engine.errors"}
     assert not loaded & (HEAVY | {"re", "typing", "dataclasses", "enum", "json", "argparse", "subprocess"})
 
 
@@ -176,3 +176,91 @@ def test_completion_of_an_unknown_shell_names_the_known_ones() -> None:
 def test_words_are_completed(words: str, offered: str) -> None:
     environment = {"_CRATE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
     assert offered in crate(environment=environment).stdout.splitlines()
+
+
+@pytest.fixture
+def at(tmp_path: Path) -> Any:
+    """Runs crate on an empty store."""
+    (tmp_path / "root").mkdir(mode=0o700)
+    (tmp_path / "run").mkdir(mode=0o700)
+    return lambda *argv: crate("--root", str(tmp_path / "root"), "--runroot", str(tmp_path / "run"), *argv)
+
+
+@pytest.mark.parametrize(
+    ("command", "header"),
+    [
+        (("ps", "-a"), "CONTAINER ID   IMAGE     COMMAND   CREATED   STATUS    PORTS     NAMES"),
+        (("images",), "REPOSITORY   TAG       IMAGE ID   CREATED   SIZE"),
+        (("images", "--digests"), "REPOSITORY   TAG       DIGEST    IMAGE ID   CREATED   SIZE"),
+    ],
+)
+def test_an_empty_store_is_listed_as_a_header(at: Any, command: tuple[str, ...], header: str) -> None:
+    shown = at(*command)
+    assert (shown.returncode, shown.stdout, shown.stderr) == (0, header + "\n", "")
+    quiet = at(*command, "-q")
+    assert (quiet.returncode, quiet.stdout) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("argv", "status"),
+    [
+        (("start", "gone"), 125),
+        (("start", "-a", "gone"), 125),
+        (("exec", "gone", "true"), 125),
+        (("run", "--pull", "never", "gone"), 125),
+        (("create", "--pull=never", "gone"), 125),
+        (("stop", "gone"), 1),
+        (("kill", "gone"), 1),
+        (("rm", "gone"), 1),
+        (("logs", "gone"), 1),
+        (("rmi", "gone"), 1),
+        (("rm", "-f", "gone"), 0),
+        (("rmi", "-f", "gone"), 0),
+    ],
+)
+def test_what_is_not_there_is_one_error_with_dockers_status(at: Any, argv: tuple[str, ...], status: int) -> None:
+    shown = at(*argv)
+    assert (shown.returncode, shown.stdout) == (status, "")
+    assert shown.stderr.startswith("crate: error: ")
+    assert "gone" in shown.stderr.splitlines()[0]
+    assert [line for line in shown.stderr.splitlines()[1:] if not line.startswith("hint: ")] == []
+
+
+def test_every_name_has_its_turn_after_an_error(at: Any) -> None:
+    errors = at("rm", "gone", "lost").stderr
+    assert "gone" in errors and "lost" in errors
+
+
+@pytest.mark.parametrize(
+    ("flags", "kind"), [((), "object"), (("--type", "image"), "image"), (("--type", "container"), "container")]
+)
+def test_inspect_of_nothing_is_an_empty_array_and_dockers_words(at: Any, flags: tuple[str, ...], kind: str) -> None:
+    shown = at("inspect", *flags, "gone")
+    assert (shown.returncode, shown.stdout, shown.stderr) == (1, "[]\n", f"Error: No such {kind}: gone\n")
+
+
+@pytest.mark.parametrize("argv", [("start", "-a", "a", "b"), ("logs", "--tail", "some", "a")])
+def test_arguments_that_no_parser_can_refuse_are_refused(at: Any, argv: tuple[str, ...]) -> None:
+    shown = at(*argv)
+    assert shown.returncode in (1, 125)
+    assert shown.stderr.startswith(f"crate: error: {argv[0]}: ")
+
+
+def test_info_and_version_tell_what_is_used(at: Any, tmp_path: Path) -> None:
+    info = dict(line.split(":", 1) for line in at("info").stdout.splitlines())
+    assert info["Data root"].strip() == str(tmp_path / "root")
+    assert info["Containers"].strip() == "0 (0 running)"
+    version = dict(line.split(":", 1) for line in at("--runtime", "/no/such/runtime", "version").stdout.splitlines())
+    assert version["crate"].strip() == __version__
+    assert "/no/such/runtime" in version["Runtime"]
+
+
+@pytest.mark.parametrize(
+    "argv", [("ps",), ("images",), ("run", "--pull", "never", "gone"), ("rm", "gone"), ("exec", "gone", "true")]
+)
+def test_commands_on_the_local_store_load_nothing_heavy(tmp_path: Path, argv: tuple[str, ...]) -> None:
+    loaded = imported("--root", str(tmp_path / "root"), "--runroot", str(tmp_path / "run"), *argv)
+    assert not loaded & (
+        HEAVY | {"site", "typing", "subprocess", "tempfile", "argparse", "crate_engine.registry", "crate_engine.cli.app"}
+    )
+    assert len(loaded) < 170
