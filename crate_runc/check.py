@@ -43,6 +43,9 @@ def document(value: Any) -> list[BundleError]:
 
 def shape(value: Any, schema: str) -> list[BundleError]:
     """Where `value` is not what schemas/runtime/<schema>.json says. Raises RuncError without jsonschema or without the schemas."""
+    import site
+
+    site.main()  # the launcher's -S leaves out where packages are
     try:
         import jsonschema
     except ImportError:
