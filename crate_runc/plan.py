@@ -138,7 +138,7 @@ def make(bundle: Bundle, facts: HostFacts, options: Options) -> Plan:
     ]
     plan.attach = [
         *(rlimits.plan_parent(process) if "user" in wanted else []),
-        *cgroup.plan_limits(config),
+        *cgroup.plan_limits(config, facts),
         *hooks.plan_parent(config),
     ]
     plan.enter = [

@@ -53,6 +53,19 @@ def effective(resources: dict[str, Any]) -> list[Rule]:
     ]
 
 
+def describe(resources: dict[str, Any]) -> str:
+    rules = [_text(rule) for rule in resources.get("devices", ())]
+    own = rules if rules[:1] == ["deny all"] else ["deny all", *rules]
+    return f"devices: {', '.join(own)}, allow the default ones"
+
+
+def _text(rule: Rule) -> str:
+    full = {"type": "a", "major": ANY, "minor": ANY, "access": "rwm", **rule}
+    which = "all" if full["type"] == "a" else _line((full["type"], full["major"], full["minor"]), set())
+    letters = "" if full["access"] == "rwm" else f" {full['access']}"
+    return f"{'allow' if full['allow'] else 'deny'} {which}{letters}".strip()
+
+
 def writes_v1(rules: list[Rule]) -> list[tuple[str, str]]:
     """(file, line) in order. v1 keeps a default and exact exceptions: a rule that would cut a piece out of another has no form there."""
     default_allows = True
@@ -93,7 +106,7 @@ def _covers(wide: tuple[str, int, int], narrow: tuple[str, int, int]) -> bool:
 def _line(key: tuple[str, int, int], letters: set[str]) -> str:
     kind, major, minor = key
     numbers = ":".join("*" if number == ANY else str(number) for number in (major, minor))
-    return f"{kind} {numbers} {''.join(letter for letter in 'rwm' if letter in letters)}"
+    return f"{kind} {numbers} {''.join(letter for letter in 'rwm' if letter in letters)}".strip()
 
 
 # The program: r2 kind, r3 wanted access bits not yet granted, r4 major, r5 minor. Rules are tried from the last to the first; one

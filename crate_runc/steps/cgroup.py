@@ -5,10 +5,13 @@ A write to cgroup.procs waits 5 to 8 ms for the kernel: the child works meanwhil
 
 from __future__ import annotations
 
+from crate_runc.cgroup import device_rules
+from crate_runc.cgroup.resources import writes
 from crate_runc.steps.step import ChildStep, ParentStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from crate_runc.host import HostFacts
     from crate_runc.steps.step import ChildContext, Config, ParentContext
 
 
@@ -16,9 +19,12 @@ def plan_prepare() -> list[ParentStep]:
     return [JoinCgroup()]
 
 
-def plan_limits(config: Config) -> list[ParentStep]:
-    resources = config.get("linux", {}).get("resources")
-    return [ApplyResources()] if resources else []
+def plan_limits(config: Config, facts: HostFacts) -> list[ParentStep]:
+    """Device rules are there even where config.json names none: a container that may use every device of the host is no container."""
+    resources = config.get("linux", {}).get("resources", {})
+    limits = [f"{file} {value}" for _, file, value in writes(resources, facts.cgroup_mode)]
+    devices = "" if facts.rootless or facts.cgroup_mode == "none" else device_rules.describe(resources)
+    return [ApplyResources(limits, devices)] if limits or devices else []
 
 
 def plan_setup() -> list[ChildStep]:
@@ -36,13 +42,21 @@ class JoinCgroup(ParentStep):
 
 
 class ApplyResources(ParentStep):
-    __slots__ = ()
+    """What is described here is written by the cgroup, which knows its directories."""
+
+    __slots__ = ("devices", "limits")
+
+    def __init__(self, limits: list[str], devices: str) -> None:
+        self.limits = limits
+        self.devices = devices
 
     def describe(self) -> str:
-        return "set the limits of the cgroup"
+        return "; ".join(
+            ["limit the cgroup: " + ", ".join(self.limits)] * bool(self.limits) + [self.devices] * bool(self.devices)
+        )
 
     def apply(self, parent: ParentContext) -> None:
-        parent.cgroup.apply(parent.config["linux"]["resources"])
+        parent.cgroup.apply(parent.config.get("linux", {}).get("resources", {}))
 
 
 class AwaitCgroup(ChildStep):
