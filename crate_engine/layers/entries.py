@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 BLOCK = 512
 _ZEROS = bytes(BLOCK)
 _FIELDS = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12x")
-_POSIX, _GNU = b"ustar\x0000", b"ustar  \x00"
+_POSIX = b"ustar\x0000"  # GNU tar writes "ustar  " and uses the prefix for other things
 _WHITEOUT = b".wh."
 _OPAQUE = b".wh..wh..opq"
 _AUFS = b".wh..wh."
@@ -162,7 +162,7 @@ def _entry(header: bytes, extended: dict[str, bytes]) -> Entry:
     _check_sum(header)
     action = _action(kind, extended)
     full = _text(name)
-    if magic + header[263:265] == _POSIX and (front := _text(prefix)):
+    if magic == _POSIX and (front := _text(prefix)):
         full = front + b"/" + full
     full = extended.get("path", full)
     if action is Action.FILE and full.endswith(b"/"):

@@ -130,12 +130,27 @@ def test_wrong_values_are_refused_in_one_short_line(value: dict[str, Any]) -> No
 
 def test_random_documents_raise_nothing_but_image_errors() -> None:
     generator = random.Random(5)
-    values = [
-        json.dumps(value)
-        for value in (None, 0, -1, 1.5, "", "x", "a=b", "\0", [], {}, ["x"], [1], {"x": {}}, {"x": 1}, True, "\ud800")
-    ]
+    samples: tuple[object, ...] = (
+        None,
+        0,
+        -1,
+        1.5,
+        "",
+        "x",
+        "a=b",
+        "\0",
+        [],
+        {},
+        ["x"],
+        [1],
+        {"x": {}},
+        {"x": 1},
+        True,
+        "\ud800",
+    )
+    values = [json.dumps(sample) for sample in samples]
     for _ in range(5000):
-        value = json.loads(json.dumps(FULL))
+        value: Any = json.loads(json.dumps(FULL))
         for _ in range(generator.randrange(1, 4)):
             target = generator.choice(
                 [value, value["config"], value["rootfs"]]
