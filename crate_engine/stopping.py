@@ -119,7 +119,7 @@ def _wait_until_started(containers: ContainerStore, record: Record) -> Condition
 
 
 def _wait_for(pid: int, start_time: int, timeout: float | None) -> bool:
-    """Whether the process has ended within `timeout` seconds."""
+    """Whether the process has ended within `timeout` seconds; None or a negative number: as long as it takes."""
     try:
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -129,7 +129,7 @@ def _wait_for(pid: int, start_time: int, timeout: float | None) -> bool:
             return True
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
-        return bool(poll.poll(None if timeout is None else max(0, timeout * 1000)))
+        return bool(poll.poll(None if timeout is None or timeout < 0 else timeout * 1000))
     finally:
         os.close(pidfd)
 
