@@ -121,7 +121,9 @@ def _with_image(engine: Engine, options: RunOptions, quiet: bool, act: Callable[
             if options.pull == "never":
                 raise
             if not quiet:
-                sys.stderr.write(f"Unable to find image '{render.display(options.image)}' locally\n")
+                from crate_engine.reference import Reference
+
+                sys.stderr.write(f"Unable to find image '{Reference.parse(options.image).familiar}' locally\n")
     from crate_engine.cli.progress import follow
 
     with follow(sys.stderr, quiet=quiet) as progress:

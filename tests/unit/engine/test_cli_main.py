@@ -226,6 +226,14 @@ def test_what_is_not_there_is_one_error_with_dockers_status(at: Any, argv: tuple
     assert [line for line in shown.stderr.splitlines()[1:] if not line.startswith("hint: ")] == []
 
 
+def test_run_says_that_it_pulls_and_pull_that_nobody_answers(at: Any) -> None:
+    shown = at("run", "127.0.0.1:1/a/b")
+    assert shown.returncode == 125
+    assert shown.stderr.startswith("Unable to find image '127.0.0.1:1/a/b:latest' locally\ncrate: error: ")
+    assert at("run", "-q", "127.0.0.1:1/a/b").stderr.startswith("crate: error: ")
+    assert at("pull", "127.0.0.1:1/a/b").returncode == 1
+
+
 def test_every_name_has_its_turn_after_an_error(at: Any) -> None:
     errors = at("rm", "gone", "lost").stderr
     assert "gone" in errors and "lost" in errors
