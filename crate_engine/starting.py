@@ -108,6 +108,7 @@ def _instructions(
         "snapshot": record.snapshot,
         "user": record.user,
         "config": config,
+        "mount_points": [entry["destination"] for entry in config["mounts"] if entry["source"].startswith(f"{directory}/")],
         "pasta": arguments,
         "ports": [(port.container_port, port.host_port, port.protocol, port.host_ip) for port in network.ports],
         "terminal": record.options.tty,

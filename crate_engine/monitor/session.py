@@ -90,6 +90,7 @@ class ContainerSession:
             process = self._config["process"]
             stage.complete_process(root, process, self._order["user"], can_set_groups=self._namespace.mode != "single")
             stage.make_directory(root, process["cwd"])
+            stage.make_mount_points(root, self._order["mount_points"])
         finally:
             os.close(root)
         self._write_config()

@@ -101,7 +101,35 @@ def make_directory(root: int, path: str) -> None:
         try:
             os.close(openat2(root, done, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, _IN_ROOT))
         except FileNotFoundError:
-            os.mkdir(name, 0o755, dir_fd=parent)
+            try:
+                os.mkdir(name, 0o755, dir_fd=parent)
+            except FileExistsError as error:
+                raise CrateError(
+                    f"working directory {path}: {os.fsdecode(done)} is a link that leads nowhere in the image"
+                ) from error
+        except NotADirectoryError as error:
+            raise CrateError(f"working directory {path}: {os.fsdecode(done)} is not a directory") from error
+        finally:
+            os.close(parent)
+
+
+def make_mount_points(root: int, paths: list[str]) -> None:
+    """A plain file in the container's own layer where an engine's file is to be mounted, so that no link of the image is followed there.
+
+    Links are common: distributions point /etc/resolv.conf at a file of their name service, which an image does not have.
+    """
+    for path in paths:
+        directory, _, name = path.rpartition("/")
+        make_directory(root, directory)
+        parent = openat2(root, os.fsencode(directory), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, _IN_ROOT)
+        try:
+            try:
+                if stat.S_ISREG(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+                    continue
+                os.unlink(name, dir_fd=parent)
+            except FileNotFoundError:
+                pass
+            os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=parent))
         finally:
             os.close(parent)
 
