@@ -57,7 +57,7 @@ def test_every_step_runs_in_order_and_the_last_line_is_that_of_pytest(checkout: 
     result = checkout.run()
     assert (result.returncode, result.stderr) == (0, "")
     assert checkout.called() == [
-        "quickstart --install test",
+        "quickstart --install test,speed",
         "ruff check .",
         "ruff format --check .",
         "mypy --no-error-summary",
@@ -120,7 +120,7 @@ def test_an_ordinary_user_is_told_what_is_missing_and_the_tests_run(checkout: Ch
     assert result.stdout.startswith(
         "check: some tests will be skipped, for want of: runc\n  sudo apt-get install --no-install-recommends runc\n"
     )
-    assert checkout.called()[0] == "quickstart --install test"
+    assert checkout.called()[0] == "quickstart --install test,speed"
 
 
 def test_where_there_is_no_dpkg_the_programs_are_named(checkout: Checkout) -> None:
