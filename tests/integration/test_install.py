@@ -210,7 +210,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--disable-pip-version-check",
         "--no-deps",
         "-w",
-        directory,
+        str(directory),
         str(REPOSITORY),
     ]
     subprocess.run(command, check=True, capture_output=True)
