@@ -237,12 +237,18 @@ def _make_raw(terminal: int) -> None:
     termios.tcsetattr(terminal, termios.TCSADRAIN, attributes)
 
 
-def _window_frame(terminal: int) -> bytes:
+def window(terminal: int) -> tuple[int, int] | None:
+    """Rows and columns, or None where the fd is no terminal or does not know."""
     try:
         rows, columns, _, _ = struct.unpack("HHHH", fcntl.ioctl(terminal, termios.TIOCGWINSZ, bytes(8)))
     except OSError:
-        return b""
-    return frame(protocol.WINDOW, rows.to_bytes(2, "big") + columns.to_bytes(2, "big"))
+        return None
+    return (rows, columns) if rows and columns else None
+
+
+def _window_frame(terminal: int) -> bytes:
+    size = window(terminal)
+    return frame(protocol.WINDOW, size[0].to_bytes(2, "big") + size[1].to_bytes(2, "big")) if size else b""
 
 
 def _read(fd: int) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crate_engine.attach import Attachment
+from crate_engine.attach import Attachment, window
 from crate_engine.bundle import spec, user
 from crate_engine.errors import UsageError
 from crate_engine.monitor import launch
@@ -31,6 +31,8 @@ def execute(store: Store, record: Record, condition: Condition, options: ExecOpt
         "env": spec.environment((), options.environment, base, caller),
         "cwd": options.workdir or process["cwd"],
     }
+    if options.tty and not options.detach and (size := window(1)):
+        process["consoleSize"] = {"height": size[0], "width": size[1]}
     if not process["cwd"].startswith("/"):
         raise UsageError(f"working directory {process['cwd']}: must be an absolute path in the container")
     monitor = launch.take(launch.EXEC)

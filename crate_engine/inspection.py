@@ -28,7 +28,7 @@ def document(containers: ContainerStore, record: Record, condition: Condition) -
         "HostnamePath": f"{directory}/hostname",
         "HostsPath": f"{directory}/hosts",
         "LogPath": f"{directory}/container.log",
-        "Name": record.name,
+        "Name": f"/{record.name}",
         "Driver": record.snapshot["kind"],
         "Platform": "linux",
         "OCIRuntime": record.runtime,

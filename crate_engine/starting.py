@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 
-from crate_engine.attach import Attachment
+from crate_engine.attach import Attachment, window
 from crate_engine.container import plan_of
 from crate_engine.errors import ContainerRunning, NetworkError
 from crate_engine.monitor import launch
@@ -22,6 +22,7 @@ from crate_engine.system import userns
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from crate_engine.network.plan import NetworkPlan
     from crate_engine.store.paths import Store
@@ -97,6 +98,8 @@ def _instructions(
             arguments = plan.pasta_arguments(program, network, netns=netns, pid_file=pid_file, as_root=os.geteuid() == 0)
         else:
             config = _without_pasta(record, network, warn)
+    if attach and record.options.tty and (size := window(1)):
+        config = config | {"process": config["process"] | {"consoleSize": {"height": size[0], "width": size[1]}}}
     _write_network_files(directory, record, network.mode, dns)
     return {
         "id": record.id,
@@ -118,7 +121,7 @@ def _instructions(
     }
 
 
-def _without_pasta(record: Record, network: NetworkPlan, warn: Callable[[str], None]) -> dict[str, object]:
+def _without_pasta(record: Record, network: NetworkPlan, warn: Callable[[str], None]) -> dict[str, Any]:
     if network.ports:
         raise NetworkError(f"publish ports of {record.name}: pasta is not installed", hint=pasta.HINT)
     warn(f"container {record.name} has no network: pasta is not installed ({pasta.HINT})")

@@ -86,7 +86,7 @@ class ExecSession:
         try:
             call_runtime(self._runtime, arguments, self._streams.for_child(), paths["runtime.log"], self._streams)
             if console:
-                self._streams.use_terminal(console.receive())
+                self._streams.use_terminal(console.receive(), wanted.get("consoleSize"))
         finally:
             if console:
                 console.close()

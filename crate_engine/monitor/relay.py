@@ -5,15 +5,12 @@ A client that reads slowly slows the process down, as a pipe would; nothing is d
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
-import termios
-from sys import byteorder
 
 from crate_engine.monitor import protocol
 from crate_engine.monitor.protocol import frame
-from crate_engine.monitor.terminal import accept
+from crate_engine.monitor.terminal import accept, set_window
 from crate_engine.system.builtin import socket
 
 TYPE_CHECKING = False
@@ -266,13 +263,6 @@ class Relay:
         except OSError:
             client.outgoing.clear()
             self._lose(client)
-
-
-def set_window(terminal: int, rows: int, columns: int) -> None:
-    try:
-        fcntl.ioctl(terminal, termios.TIOCSWINSZ, rows.to_bytes(2, byteorder) + columns.to_bytes(2, byteorder) + bytes(4))
-    except OSError:
-        pass
 
 
 def _collect(wanted: int) -> int | None:

@@ -125,7 +125,7 @@ class ContainerSession:
                 self._pasta.wait_ready()
                 self._call(self._runtime.start(self._id, log=self._log_path), self._streams.only_errors())
             if console:
-                self._streams.use_terminal(console.receive())
+                self._streams.use_terminal(console.receive(), self._config["process"].get("consoleSize"))
         finally:
             if console:
                 console.close()

@@ -6,6 +6,7 @@ import os
 
 from crate_engine.errors import CrateError, RuntimeFailed
 from crate_engine.monitor import protocol
+from crate_engine.monitor.terminal import set_window
 from crate_engine.runtime import client as runtime_client
 from crate_engine.runtime.command import Runtime
 
@@ -45,7 +46,10 @@ class Streams:
         except BlockingIOError:
             return b""
 
-    def use_terminal(self, master: int) -> None:
+    def use_terminal(self, master: int, size: dict[str, int] | None) -> None:
+        """`size` is the `consoleSize` of the process: a runtime may have left it to us."""
+        if size:
+            set_window(master, size["height"], size["width"])
         os.close(self._errors)
         self.stdin = master
         self.outputs = {master: protocol.STDOUT}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import termios
 from sys import byteorder
 
 from crate_engine.errors import RuntimeFailed
@@ -52,6 +54,13 @@ class ConsoleSocket:
             os.unlink(self._file)
         except FileNotFoundError:
             pass
+
+
+def set_window(terminal: int, rows: int, columns: int) -> None:
+    try:
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, rows.to_bytes(2, byteorder) + columns.to_bytes(2, byteorder) + bytes(4))
+    except OSError:
+        pass
 
 
 def listen(directory: str, name: str) -> socket.socket:
