@@ -24,6 +24,7 @@ from crate_runc.shapes import (
     one_of,
     quoted,
     string,
+    unless_empty,
     unsupported,
 )
 
@@ -226,7 +227,7 @@ _LINUX = {
     "gidMappings": _id_mappings,
     "timeOffsets": unsupported,
     "devices": _devices,
-    "netDevices": unsupported,
+    "netDevices": unless_empty,
     "cgroupsPath": _cgroups_path,
     "resources": resource_rules.resources,
     "intelRdt": never,
@@ -243,7 +244,7 @@ UNSUPPORTED = frozenset(
     name
     for table in (_PROCESS, _MOUNT, _LINUX, resource_rules.PROPERTIES)
     for name, check in table.items()
-    if check in (unsupported, never)
+    if check in (unsupported, unless_empty, never)
 )
 process = fields(_PROCESS, required=("args", "cwd"))
 config = fields(

@@ -126,6 +126,12 @@ def never(value: Any, where: str, report: Report) -> None:
     report(Unsupported(where, "this property is not supported yet"))
 
 
+def unless_empty(value: Any, where: str, report: Report) -> None:
+    """For a property that is not applied, whose members ask for something by being there."""
+    if value != {}:
+        never(value, where, report)
+
+
 def asks_something(value: Any) -> bool:
     if type(value) is dict:
         return any(asks_something(item) for item in value.values())

@@ -100,7 +100,7 @@ def _located(raw: bytes) -> JSONError:
     import json
 
     try:
-        json.loads(raw, parse_constant=_constant)
+        json.loads(raw.decode(), parse_constant=_constant)
     except json.JSONDecodeError as error:
         return JSONError(f"not JSON at line {error.lineno}, column {error.colno}: {error.msg[0].lower()}{error.msg[1:]}")
     except (ValueError, RecursionError) as error:

@@ -129,7 +129,7 @@ class StateStore:
 
     def __init__(self, root: str) -> None:
         self.root = os.path.abspath(root)
-        if self.root == "/":
+        if not self.root.strip("/"):
             raise StateError("state root: / cannot be used")
 
     def create(self, container_id: str) -> Entry:
@@ -250,6 +250,3 @@ def boot_id() -> str:
 def _in_user_namespace() -> bool:
     with open("/proc/self/uid_map", encoding="ascii") as file:
         return file.read().split() != ["0", "0", "4294967295"]
-
-
-process_identity = start_time
