@@ -6,10 +6,10 @@ import os
 
 from crate_runc import cgroup, host, plan
 from crate_runc.config import Bundle
+from crate_runc.creation import check_preserved, write_pid_file
 from crate_runc.errors import StateError
 from crate_runc.kernel import namespaces, pidfd
-from crate_runc.lifecycle import check_preserved, write_pid_file
-from crate_runc.process import foreground, parent
+from crate_runc.process import foreground, parent, start
 from crate_runc.state import store as state_store
 from crate_runc.steps.step import ParentContext
 
@@ -65,11 +65,20 @@ def _walk(state: ContainerState, process: dict[str, Any], options: Options) -> I
     user_namespace = -1
     if facts.euid != 0 and flags & namespaces.NEWUSER:
         user_namespace = os.open(f"/proc/{state.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
-    child = parent.take_child(user_namespace=user_namespace if user_namespace >= 0 else None, new_user_namespace=False)
+    child = start.take_sealed(user_namespace if user_namespace >= 0 else None)
     if user_namespace >= 0:
         os.close(user_namespace)
     bundle = Bundle(state.bundle, state.config, state.rootfs)
     context = ParentContext(state.config, state.bundle, cgroup.from_paths(state.cgroup_paths, facts), {})
-    message = parent.inputs(bundle, facts, options, {}, entered=child.in_user_namespace, process=process, flags=flags)
-    fds = [*parent.open_needs(steps.needs(), {}), target]
-    return parent.walk(child, steps, context, message, fds)
+    message = parent.inputs(
+        bundle,
+        facts,
+        options,
+        {},
+        entered=child.in_user_namespace,
+        attaches=bool(steps.attach),
+        process=process,
+        flags=flags,
+    )
+    fds = [*parent.open_needs(plan.needs(state.config, options, create=False), {}), target]
+    return parent.walk(child, steps.prepare, steps.attach, context, message, fds, create=False)

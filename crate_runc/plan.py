@@ -7,26 +7,7 @@ the root switch, and `launch`, which ends in execve. The one overlap: the parent
 
 from __future__ import annotations
 
-from crate_runc.process.start_gate import AwaitStart
-from crate_runc.steps import (
-    cgroup,
-    cgroup_mounts,
-    devices,
-    hooks,
-    hostname,
-    id_maps,
-    keyring,
-    launch,
-    masked_paths,
-    mounts,
-    namespaces,
-    oom,
-    rlimits,
-    root,
-    sysctl,
-    terminal,
-    user,
-)
+from crate_runc.steps.step import namespace_paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +15,7 @@ if TYPE_CHECKING:
 
     from crate_runc.config import Bundle
     from crate_runc.host import HostFacts
-    from crate_runc.steps.step import ChildStep, ParentStep, Step
+    from crate_runc.steps.step import ChildStep, Config, ParentStep, Step
 
 
 class Options:
@@ -93,14 +74,6 @@ class Plan:
         self.enter: list[ChildStep] = []
         self.launch: list[ChildStep] = []
 
-    def needs(self) -> list[tuple[str, str]]:
-        """What the parent opens on the host for the child's steps, without repetition, in order."""
-        lists: list[list[ChildStep]] = [self.begin, self.setup, self.enter, self.launch]
-        return list(dict.fromkeys(need for steps in lists for step in steps for need in step.needs()))
-
-    def waits_at_gate(self) -> bool:
-        return any(isinstance(step, AwaitStart) for step in self.launch)
-
     def render(self) -> str:
         lists: list[tuple[str, list[Step]]] = [
             ("begin: the child, before it forks the container's init", [*self.begin]),
@@ -116,75 +89,104 @@ class Plan:
 
 def make(bundle: Bundle, facts: HostFacts, options: Options) -> Plan:
     """The plan of create and run."""
-    config, process = bundle.config, bundle.config["process"]
-    wanted = namespaces.paths(config)
-    in_user_namespace = "user" in wanted or facts.in_user_namespace
     plan = Plan()
-    plan.begin = namespaces.plan_begin(config)
-    plan.prepare = [
-        *(id_maps.plan(config, facts) if wanted.get("user") == "" else []),
-        *oom.plan(process, may_fail=in_user_namespace or facts.euid != 0),
-        *cgroup.plan_prepare(),
-    ]
-    plan.setup = [
+    plan.prepare, plan.attach = of_parent(bundle.config, facts)
+    plan.begin, plan.setup, plan.enter, plan.launch = of_child(bundle, facts, options)
+    return plan
+
+
+def of_parent(config: Config, facts: HostFacts) -> tuple[list[ParentStep], list[ParentStep]]:
+    """`prepare` and `attach`. Each process imports the steps that it walks, when it needs them: that is most of what a start costs."""
+    from crate_runc.steps import cgroup, oom
+
+    process, wanted = config["process"], namespace_paths(config)
+    prepare: list[ParentStep] = [*oom.plan(process, may_fail=_is_restricted(config, facts)), *cgroup.plan_prepare()]
+    attach: list[ParentStep] = cgroup.plan_limits(config, facts)
+    if wanted.get("user") == "":
+        from crate_runc.steps import id_maps
+
+        prepare = [*id_maps.plan(config, facts), *prepare]
+    if "user" in wanted and process.get("rlimits"):
+        from crate_runc.steps import rlimits
+
+        attach = [*rlimits.plan_parent(process), *attach]
+    if config.get("hooks"):
+        from crate_runc.steps import hooks
+
+        attach = [*attach, *hooks.plan_parent(config)]
+    return prepare, attach
+
+
+def of_child(
+    bundle: Bundle, facts: HostFacts, options: Options
+) -> tuple[list[ChildStep], list[ChildStep], list[ChildStep], list[ChildStep]]:
+    """`begin`, `setup`, `enter` and `launch`."""
+    from crate_runc.process.start_gate import AwaitStart
+    from crate_runc.steps import hostname, keyring, launch, masked_paths, mounts, namespaces, root, terminal
+
+    config, process = bundle.config, bundle.config["process"]
+    wanted = namespace_paths(config)
+    setup = [
         *keyring.plan(options.container_id, wanted=not options.no_new_keyring),
-        *namespaces.plan_setup(config),
+        *namespaces.plan_setup(wanted),
         *root.plan_setup(config),
         *masked_paths.plan_setup(config),
         *_mounts(bundle, facts, wanted),
-        *devices.plan(config, bind=in_user_namespace),
+        *_devices(config, facts),
         *terminal.plan_setup(process, socket=options.console_socket, bind_console=True),
         *launch.plan_setup(process),
     ]
-    plan.attach = [
-        *(rlimits.plan_parent(process) if "user" in wanted else []),
-        *cgroup.plan_limits(config, facts),
-        *hooks.plan_parent(config),
-    ]
-    plan.enter = [
-        *sysctl.plan(config),
-        *hooks.plan_child(config, "createContainer"),
+    enter = [
+        *_sysctl(config),
+        *_hooks(config, "createContainer"),
         *root.plan_enter(config, has_mount_namespace="mount" in wanted, no_pivot=options.no_pivot),
         *hostname.plan(config),
         *mounts.plan_readonly(config),
         *masked_paths.plan_enter(config),
         *root.plan_readonly(config),
     ]
-    plan.launch = [
-        *terminal.plan_launch(process),
-        *([] if "user" in wanted else rlimits.plan_launch(process)),
-        *_launch(process, facts, options, [AwaitStart(), *hooks.plan_child(config, "startContainer")]),
-    ]
-    return plan
+    late_hooks = _hooks(config, "startContainer")
+    gate = [AwaitStart(program_follows=not late_hooks), *late_hooks]
+    return namespaces.plan_begin(wanted), setup, enter, _launch(process, facts, options, gate, limits_by_parent="user" in wanted)
 
 
-def make_exec(process: dict[str, Any], config: dict[str, Any], facts: HostFacts, options: Options) -> Plan:
+def make_exec(process: dict[str, Any], config: Config, facts: HostFacts, options: Options) -> Plan:
     """The plan of exec: the container's namespaces are there, and the child has entered them when it walks `enter`."""
-    in_user_namespace = "user" in namespaces.paths(config)
+    from crate_runc.steps import cgroup, keyring, oom, rlimits, terminal
+
+    limits_by_parent = "user" in namespace_paths(config)
     plan = Plan()
-    plan.prepare = [
-        *oom.plan(process, may_fail=in_user_namespace or facts.euid != 0),
-        *cgroup.plan_prepare(),
-    ]
+    plan.prepare = [*oom.plan(process, may_fail=_is_restricted(config, facts)), *cgroup.plan_prepare()]
+    plan.attach = rlimits.plan_parent(process) if limits_by_parent else []
     plan.enter = [
         *keyring.plan(options.container_id, wanted=not options.no_new_keyring),
         *terminal.plan_setup(process, socket=options.console_socket, bind_console=False),
     ]
-    plan.attach = rlimits.plan_parent(process) if in_user_namespace else []
-    plan.launch = [
-        *terminal.plan_launch(process),
-        *([] if in_user_namespace else rlimits.plan_launch(process)),
-        *_launch(process, facts, options, cgroup.plan_setup()),
-    ]
+    plan.launch = _launch(process, facts, options, cgroup.plan_setup(), limits_by_parent=limits_by_parent)
     return plan
+
+
+def needs(config: Config, options: Options, *, create: bool) -> list[tuple[str, str]]:
+    """(kind, path) of what the parent opens on the host for the child's steps, in the order in which the descriptors travel."""
+    wanted: list[tuple[str, str]] = [("console", options.console_socket)] if options.console_socket else []
+    if create:
+        wanted += [("namespace", path) for path in namespace_paths(config).values() if path]
+        wanted.append(("gate", ""))
+    return wanted
+
+
+def _is_restricted(config: Config, facts: HostFacts) -> bool:
+    return "user" in namespace_paths(config) or facts.in_user_namespace or facts.euid != 0
 
 
 def _mounts(bundle: Bundle, facts: HostFacts, wanted: dict[str, str]) -> list[ChildStep]:
     """In the order of config.json; before the first that shows the container's own cgroup, the parent must have moved it there."""
+    from crate_runc.steps import cgroup, cgroup_mounts, mounts, namespaces
+
     config = bundle.config
     foreign_network = "user" in wanted and wanted.get("network") != ""
     steps: list[ChildStep] = []
-    late: list[ChildStep] = [*cgroup.plan_setup(), *namespaces.plan_cgroup(config)]
+    late: list[ChildStep] = [*cgroup.plan_setup(), *namespaces.plan_cgroup(wanted)]
     for entry in config.get("mounts", []):
         if entry.get("type") in ("cgroup", "cgroup2"):
             steps += late
@@ -196,8 +198,36 @@ def _mounts(bundle: Bundle, facts: HostFacts, wanted: dict[str, str]) -> list[Ch
     return [*steps, *late]
 
 
-def _launch(process: dict[str, Any], facts: HostFacts, options: Options, gate: list[ChildStep]) -> list[ChildStep]:
+def _devices(config: Config, facts: HostFacts) -> list[ChildStep]:
+    from crate_runc.steps import devices
+
+    return devices.plan(config, bind="user" in namespace_paths(config) or facts.in_user_namespace)
+
+
+def _sysctl(config: Config) -> list[ChildStep]:
+    if not config.get("linux", {}).get("sysctl"):
+        return []
+    from crate_runc.steps import sysctl
+
+    return sysctl.plan(config)
+
+
+def _hooks(config: Config, kind: str) -> list[ChildStep]:
+    if not config.get("hooks"):
+        return []
+    from crate_runc.steps import hooks
+
+    return hooks.plan_child(config, kind)
+
+
+def _launch(
+    process: dict[str, Any], facts: HostFacts, options: Options, gate: list[ChildStep], *, limits_by_parent: bool
+) -> list[ChildStep]:
+    from crate_runc.steps import launch, rlimits, terminal, user
+
     return [
+        *terminal.plan_launch(process),
+        *([] if limits_by_parent else rlimits.plan_launch(process)),
         *launch.plan_inherited(options.preserve_fds + options.listen_fds),
         *launch.plan_working_directory(process),
         *user.plan(process, facts.last_capability),

@@ -15,7 +15,21 @@ from crate_runc.config import Bundle
 from crate_runc.errors import RuncError, StepError
 from crate_runc.host import HostFacts
 from crate_runc.kernel import namespaces, prctl
-from crate_runc.process import frozen
+from crate_runc.process import frozen, start_gate, stub
+from crate_runc.steps import (
+    cgroup,
+    cgroup_mounts,
+    devices,
+    hostname,
+    keyring,
+    launch,
+    masked_paths,
+    mounts,
+    rlimits,
+    root,
+    terminal,
+    user,
+)
 from crate_runc.steps.namespaces import Unshare, become_root
 from crate_runc.steps.step import ChildContext
 
@@ -23,13 +37,32 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    from crate_runc.plan import Plan
+    from crate_runc.plan import Options, Plan
     from crate_runc.process.channel import Channel
     from crate_runc.steps.step import ChildStep
 
 
-def run(channel: Channel) -> NoReturn:
-    """Never returns: execve or _exit."""
+# Loaded while the parent reads the bundle, and because nothing can be loaded any more after the root switch.
+_LOADED = (
+    cgroup,
+    cgroup_mounts,
+    devices,
+    hostname,
+    keyring,
+    launch,
+    masked_paths,
+    mounts,
+    rlimits,
+    root,
+    start_gate,
+    stub,
+    terminal,
+    user,
+)
+
+
+def run(channel: Channel, *, through_stub: bool) -> NoReturn:
+    """Never returns: execve or _exit. through_stub: this process runs from the host's own Python, see stub.py."""
     gc.disable()
     os.umask(0)  # modes in config.json are meant as they are
     child = None
@@ -40,19 +73,14 @@ def run(channel: Channel) -> NoReturn:
         facts = HostFacts(**inputs["facts"])
         bundle = Bundle(inputs["bundle"], inputs["config"], inputs["rootfs"])
         process = inputs["process"]
-        steps = plan.make(bundle, facts, options) if process is None else plan.make_exec(process, bundle.config, facts, options)
-        child = ChildContext(
-            bundle.config,
-            bundle.path,
-            bundle.rootfs,
-            options,
-            channel,
-            dict(zip(steps.needs(), fds, strict=False)),
-            inputs["hook_state"],
-        )
+        child = ChildContext(bundle.config, bundle.path, bundle.rootfs, channel, inputs["hook_state"])
+        child.fds = dict(zip(plan.needs(bundle.config, options, create=process is None), fds, strict=False))
+        child.through_stub = through_stub
+        child.parent_attaches = inputs["attaches"]
         if process is None:
-            _create(child, steps, entered=inputs["entered"])
+            _create(child, bundle, facts, options, entered=inputs["entered"])
         else:
+            steps = plan.make_exec(process, bundle.config, facts, options)
             _execute(child, steps, target=fds[-1], flags=inputs["flags"], entered=inputs["entered"])
     except EOFError:
         os._exit(1)
@@ -61,21 +89,20 @@ def run(channel: Channel) -> NoReturn:
     os._exit(1)
 
 
-def _create(child: ChildContext, steps: Plan, *, entered: bool) -> None:
+def _create(child: ChildContext, bundle: Bundle, facts: HostFacts, options: Options, *, entered: bool) -> None:
     """entered: the user namespace was made, or joined, before this interpreter started."""
-    begin = [step for step in steps.begin if not (entered and _concerns_user(step))]
-    walk(begin, child)
+    begin, setup, enter, launch = plan.of_child(bundle, facts, options)
+    has_user_namespace = any(_concerns_user(step) for step in begin)
+    walk([step for step in begin if not (entered and _concerns_user(step))], child)
     _leave_to_parent(child)
-    if any(_concerns_user(step) for step in steps.begin):
+    if has_user_namespace:
         become_root()
     prctl.set_dumpable(False)
     _fork_init(child)
-    walk(steps.setup, child)
-    if steps.attach:
-        child.channel.send(b"mounted")
-        child.expect(b"attached")
-    walk(steps.enter, child)
-    walk(steps.launch, child)
+    walk(setup, child)
+    _hand_over(child)
+    walk(enter, child)
+    walk(launch, child)
 
 
 def _execute(child: ChildContext, steps: Plan, *, target: int, flags: int, entered: bool) -> None:
@@ -89,11 +116,16 @@ def _execute(child: ChildContext, steps: Plan, *, target: int, flags: int, enter
         become_root()
     _fork_init(child)
     child.root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    if steps.attach:
-        child.channel.send(b"mounted")
-        child.expect(b"attached")
+    _hand_over(child)
     walk(steps.enter, child)
     walk(steps.launch, child)
+
+
+def _hand_over(child: ChildContext) -> None:
+    """The parent knows from `attach` whether it has anything to do now; it says so in the inputs."""
+    if child.parent_attaches:
+        child.channel.send(b"mounted")
+        child.expect(b"attached")
 
 
 def walk(steps: list[ChildStep], child: ChildContext) -> None:

@@ -11,7 +11,6 @@ import os
 
 from crate_runc.errors import StepError
 from crate_runc.kernel import pidfd, signals
-from crate_runc.process import seal
 from crate_runc.steps.cgroup import JoinCgroup
 from crate_runc.steps.step import ParentContext
 
@@ -21,40 +20,9 @@ if TYPE_CHECKING:
 
     from crate_runc.config import Bundle
     from crate_runc.host import HostFacts
-    from crate_runc.plan import Options, Plan
-    from crate_runc.process.seal import Child
+    from crate_runc.plan import Options
+    from crate_runc.process.start import Child
     from crate_runc.steps.step import ParentStep
-
-_early: Child | None = None
-
-
-def start_early(*, joins: bool) -> None:
-    """Start the child before anything is known, so that its interpreter starts while this one reads and checks. joins: it will enter a
-    container that is there, whose user namespace an ordinary user must know first; else he needs a new one, or he could make no container."""
-    global _early
-    unprivileged = os.geteuid() != 0
-    if not (unprivileged and joins):
-        _early = seal.start(new_user_namespace=unprivileged)
-
-
-def discard_early() -> None:
-    global _early
-    if _early is not None:
-        _early.discard()
-        _early = None
-
-
-def take_child(*, user_namespace: int | None, new_user_namespace: bool) -> Child:
-    """The early child where it is of the right kind, else another. user_namespace: one to join, an fd (only needed without privileges)."""
-    global _early
-    unprivileged = os.geteuid() != 0
-    if _early is not None and (user_namespace is None or not unprivileged):
-        child, _early = _early, None
-        return child
-    discard_early()
-    if unprivileged and user_namespace is not None:
-        return seal.start(new_user_namespace=False, user_namespace=user_namespace)
-    return seal.start(new_user_namespace=unprivileged and new_user_namespace)
 
 
 class _Ended(Exception):
@@ -150,10 +118,12 @@ def inputs(
     hook_state: dict[str, Any],
     *,
     entered: bool,
+    attaches: bool,
     process: Any = None,
     flags: int = 0,
 ) -> bytes:
-    """The child makes the same plan of them; `process` and `flags` (the namespaces to enter) are for exec."""
+    """The child makes the same plan of them; `attaches`: it waits while the parent walks `attach`; `process` and `flags` (the namespaces to
+    enter) are for exec."""
     return marshal.dumps(
         {
             "bundle": bundle.path,
@@ -163,13 +133,23 @@ def inputs(
             "options": {name: getattr(options, name) for name in options.__slots__},
             "hook_state": hook_state,
             "entered": entered,
+            "attaches": attaches,
             "process": process,
             "flags": flags,
         }
     )
 
 
-def walk(child: Child, steps: Plan, context: ParentContext, message: bytes, fds: list[int]) -> Init:
+def walk(
+    child: Child,
+    prepare: list[ParentStep],
+    attach: list[ParentStep],
+    context: ParentContext,
+    message: bytes,
+    fds: list[int],
+    *,
+    create: bool,
+) -> Init:
     """From a child that has just been started to a container that is created, or for exec to a program that runs. Raises, and then nothing
     of the child is left. The fds travel to the child and are closed here."""
     init = Init(child)
@@ -179,12 +159,12 @@ def walk(child: Child, steps: Plan, context: ParentContext, message: bytes, fds:
         finally:
             for fd in fds:
                 os.close(fd)
-        _prepare(child, steps, context, init)
-        if steps.attach:
+        _prepare(child, prepare, context, init)
+        if attach:
             init.receive(b"mounted")
-            _apply(steps.attach, context)
+            _apply(attach, context)
             init.channel.send(b"attached")
-        if steps.waits_at_gate():
+        if create:
             init.receive(b"created")
         else:
             init.receive_end()
@@ -196,11 +176,11 @@ def walk(child: Child, steps: Plan, context: ParentContext, message: bytes, fds:
     return init
 
 
-def _prepare(child: Child, steps: Plan, context: ParentContext, init: Init) -> None:
+def _prepare(child: Child, prepare: list[ParentStep], context: ParentContext, init: Init) -> None:
     """Joining the cgroup takes milliseconds without work. A fresh interpreter is moved while it still starts, and init is born in the
     cgroup; a forked child would be kept waiting, so there init is moved while it already sets up."""
-    joins: list[ParentStep] = [step for step in steps.prepare if isinstance(step, JoinCgroup)]
-    others = [step for step in steps.prepare if not isinstance(step, JoinCgroup)]
+    joins: list[ParentStep] = [step for step in prepare if isinstance(step, JoinCgroup)]
+    others = [step for step in prepare if not isinstance(step, JoinCgroup)]
     context.pid = child.pid
     if child.sealed_start:
         _apply(joins, context)

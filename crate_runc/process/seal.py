@@ -11,36 +11,15 @@ import errno
 import fcntl
 import os
 
-from crate_runc.kernel import capability, mount, namespaces, prctl, signals
+from crate_runc.kernel import capability, mount, namespaces, prctl
 from crate_runc.kernel.libc import AT_FDCWD, address_of, syscall
 from crate_runc.process import channel
+from crate_runc.process.start import Child
 
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _ST_RDONLY = 1
 _STATX_ATTR_MOUNT_ROOT = 0x2000
 _AT_NO_AUTOMOUNT = 0x800
-
-
-class Child:
-    """The process started to become the container. `sealed_start`: it is a fresh interpreter and takes some milliseconds to listen;
-    `in_user_namespace`: it already made (or joined) the user namespace, in which it holds every capability."""
-
-    __slots__ = ("channel", "in_user_namespace", "pid", "sealed_start")
-
-    def __init__(self, pid: int, channel: channel.Channel, *, sealed_start: bool, in_user_namespace: bool) -> None:
-        self.pid = pid
-        self.channel = channel
-        self.sealed_start = sealed_start
-        self.in_user_namespace = in_user_namespace
-
-    def discard(self) -> None:
-        """End it (the end of the channel does that, the signal is for one that never got so far) and collect it."""
-        self.channel.close()
-        try:
-            os.kill(self.pid, signals.SIGKILL)
-            os.waitpid(self.pid, 0)
-        except (ProcessLookupError, ChildProcessError):
-            pass
 
 
 def start(*, new_user_namespace: bool, user_namespace: int | None = None) -> Child:
@@ -60,7 +39,7 @@ def start(*, new_user_namespace: bool, user_namespace: int | None = None) -> Chi
         if sealed:
             from crate_runc.process import child
 
-            child.run(theirs)
+            child.run(theirs, through_stub=False)
         _execute(theirs.fileno())
     except OSError as error:
         theirs.send(b"error\0start a sealed process\0%d\0%s" % (error.errno or 0, os.fsencode(str(error.strerror))))

@@ -6,4 +6,4 @@ sys.path.insert(0, __file__.rsplit("/", 3)[0])
 
 from crate_runc.process import channel, child
 
-child.run(channel.from_fd(int(sys.argv[1])))
+child.run(channel.from_fd(int(sys.argv[1])), through_stub=False)

@@ -53,20 +53,38 @@ def pass_through(directory: str) -> bool:
 
 
 class AwaitStart(ChildStep):
-    __slots__ = ()
+    """program_follows: nothing but the execve comes after this, so where a stub makes that, the stub also waits."""
+
+    __slots__ = ("program_follows",)
+
+    def __init__(self, *, program_follows: bool) -> None:
+        self.program_follows = program_follows
 
     def describe(self) -> str:
         return "tell the parent that the container is created, and wait for start"
 
-    def needs(self) -> list[tuple[str, str]]:
-        return [NEED]
-
     def apply(self, child: ChildContext) -> None:
+        gate = child.fds[NEED]
+        if child.through_stub:
+            from crate_runc.process import stub
+
+            child.gate = gate if self.program_follows else open_gate()
+            child.stub = stub.make(child.program, child.gate)
+            os.set_inheritable(child.gate, True)
         child.channel.send(b"created")
         child.created = True
-        fd = child.fds[NEED]
+        if child.through_stub and self.program_follows:
+            return
         poll = select.poll()
-        poll.register(fd, select.POLLIN)
+        poll.register(gate, select.POLLIN)
         poll.poll()
-        if not os.read(fd, 1):
+        if not os.read(gate, 1):
             os._exit(1)  # a writer that came and went without a word: `start` was killed
+
+
+def open_gate() -> int:
+    """A gate that is open already."""
+    reading, writing = os.pipe()
+    os.write(writing, b"g")
+    os.close(writing)
+    return reading

@@ -52,7 +52,13 @@ def _brings_own_dev(config: Config) -> bool:
 def _from_config(entry: dict[str, Any], *, bind: bool) -> Device:
     numbers = (entry.get("major", 0), entry.get("minor", 0))
     return Device(
-        entry["path"], entry["type"], numbers, entry.get("fileMode", 0o666) & 0o7777, entry.get("uid", 0), entry.get("gid", 0), bind=bind
+        entry["path"],
+        entry["type"],
+        numbers,
+        entry.get("fileMode", 0o666) & 0o7777,
+        entry.get("uid", 0),
+        entry.get("gid", 0),
+        bind=bind,
     )
 
 

@@ -146,7 +146,7 @@ class Execute(ChildStep):
 
     def apply(self, child: ChildContext) -> None:
         try:
-            os.execve(child.program, self.arguments, child.environment)
+            os.execve(child.program if child.stub < 0 else child.stub, self.arguments, child.environment)
         except OSError as error:
             raise StepError("execute", error.errno or 0, f"exec {child.program}: {(error.strerror or '').lower()}") from None
 

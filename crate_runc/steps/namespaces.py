@@ -12,7 +12,7 @@ from crate_runc.steps.step import ChildStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from crate_runc.steps.step import ChildContext, Config
+    from crate_runc.steps.step import ChildContext
 
 FLAG_OF = {
     "user": namespaces.NEWUSER,
@@ -26,27 +26,19 @@ FLAG_OF = {
 _TOGETHER = ("mount", "network", "ipc", "uts")  # made by one unshare(2), after the pid namespace has its first process
 
 
-def paths(config: Config) -> dict[str, str]:
-    """Type of each namespace the container has of its own or joins, and the path it joins ("": made anew)."""
-    return {entry["type"]: entry.get("path", "") for entry in config.get("linux", {}).get("namespaces", [])}
-
-
-def plan_begin(config: Config) -> list[ChildStep]:
+def plan_begin(wanted: dict[str, str]) -> list[ChildStep]:
     """What the child does before it forks the container's init."""
-    wanted = paths(config)
     return [_step(kind, wanted[kind]) for kind in ("user", "pid") if kind in wanted]
 
 
-def plan_setup(config: Config) -> list[ChildStep]:
-    wanted = paths(config)
+def plan_setup(wanted: dict[str, str]) -> list[ChildStep]:
     steps: list[ChildStep] = [Join(kind, wanted[kind]) for kind in _TOGETHER if wanted.get(kind)]
     new = [kind for kind in _TOGETHER if wanted.get(kind) == ""]
     return [*steps, Unshare(new)] if new else steps
 
 
-def plan_cgroup(config: Config) -> list[ChildStep]:
+def plan_cgroup(wanted: dict[str, str]) -> list[ChildStep]:
     """After the child is in its cgroup: that cgroup becomes the root of the namespace."""
-    wanted = paths(config)
     return [_step("cgroup", wanted["cgroup"])] if "cgroup" in wanted else []
 
 
@@ -79,9 +71,6 @@ class Join(ChildStep):
 
     def describe(self) -> str:
         return f"join the {self.kind} namespace {self.path}"
-
-    def needs(self) -> list[tuple[str, str]]:
-        return [("namespace", self.path)]
 
     def apply(self, child: ChildContext) -> None:
         fd = child.fds["namespace", self.path]

@@ -9,10 +9,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from crate_runc.cgroup import Cgroup
-    from crate_runc.plan import Options
     from crate_runc.process.channel import Channel
 
     Config = dict[str, Any]
+
+
+def namespace_paths(config: Config) -> dict[str, str]:
+    """Type of each namespace the container has of its own or joins, and the path it joins ("": made anew)."""
+    return {entry["type"]: entry.get("path", "") for entry in config.get("linux", {}).get("namespaces", [])}
 
 
 class Step:
@@ -23,10 +27,6 @@ class Step:
     def describe(self) -> str:
         """One line, the same on every machine for the same bundle."""
         raise NotImplementedError
-
-    def needs(self) -> list[tuple[str, str]]:
-        """(kind, path) of what the parent opens on the host for this step: the child finds the descriptor under that very pair."""
-        return []
 
 
 class ParentStep(Step):
@@ -58,7 +58,10 @@ class ParentContext:
 
 
 class ChildContext:
-    """`fds` come from the parent; `root` is the container's root directory (O_PATH); the rest is handed from step to step."""
+    """`fds` come from the parent; `root` is the container's root directory (O_PATH); the rest is handed from step to step.
+
+    through_stub: this process runs from the host's own Python and must not be the one that executes the program, see process/stub.py.
+    """
 
     __slots__ = (
         "_heard",
@@ -68,33 +71,27 @@ class ChildContext:
         "created",
         "environment",
         "fds",
+        "gate",
         "hook_state",
         "mask_directory",
         "mask_file",
-        "options",
+        "parent_attaches",
         "program",
         "root",
         "rootfs",
+        "stub",
         "terminal",
+        "through_stub",
     )
 
-    def __init__(
-        self,
-        config: Config,
-        bundle: str,
-        rootfs: str,
-        options: Options,
-        channel: Channel,
-        fds: dict[tuple[str, str], int],
-        hook_state: dict[str, Any],
-    ) -> None:
+    def __init__(self, config: Config, bundle: str, rootfs: str, channel: Channel, hook_state: dict[str, Any]) -> None:
         self.config = config
         self.bundle = bundle
         self.rootfs = rootfs
-        self.options = options
         self.channel = channel
-        self.fds = fds
         self.hook_state = hook_state
+        self.fds: dict[tuple[str, str], int] = {}
+        self.parent_attaches = False
         self.root = -1
         self.mask_file = -1
         self.mask_directory = -1
@@ -102,6 +99,8 @@ class ChildContext:
         self.program = ""
         self.environment: dict[str, str] = {}
         self.created = False
+        self.through_stub = False
+        self.stub = self.gate = -1
         self._heard: list[bytes] = []
 
     def expect(self, message: bytes) -> None:

@@ -47,9 +47,6 @@ class OpenTerminal(ChildStep):
         bound = ", bind it on /dev/console" if self.bind_console else ""
         return f"open a terminal in /dev/pts{bound}, send its master to {receiver}"
 
-    def needs(self) -> list[tuple[str, str]]:
-        return [("console", self.socket)] if self.socket else []
-
     def apply(self, child: ChildContext) -> None:
         try:
             master = _open_master(child.root)

@@ -1,0 +1,172 @@
+"""Make a container: what `create` and `run` have in common, from the bundle to a first process that waits at the start gate.
+
+The state is saved as "creating" before anything is done, so that a later `delete --force` finds what to clean up, whenever this ends.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from crate_runc import cgroup, config, host, plan
+from crate_runc.errors import CgroupError, RuncError, StateError
+from crate_runc.lifecycle import run_poststop_hooks
+from crate_runc.process import parent, start, start_gate
+from crate_runc.state import store as state_store
+from crate_runc.state.record import ContainerState
+from crate_runc.steps.step import ParentContext, namespace_paths
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from crate_runc.config import Bundle
+    from crate_runc.host import HostFacts
+    from crate_runc.plan import Options
+    from crate_runc.process.parent import Init
+    from crate_runc.state.store import StateStore
+
+
+class Creation:
+    """What `create` and `run` have in common: the checked bundle, the plan, the locked state directory; ends with the lock."""
+
+    __slots__ = ("bundle", "entry", "facts", "group", "options", "parent_lists", "state")
+
+    def __init__(self, store: StateStore, container_id: str, bundle_path: str, options: Options) -> None:
+        options.container_id = container_id
+        self.options = options
+        self.bundle = config.load(bundle_path)
+        self.facts = host.probe()
+        _check_options(self.bundle, self.facts, options)
+        self.parent_lists = plan.of_parent(self.bundle.config, self.facts)
+        self.group = cgroup.open_for(self.bundle.config, self.facts, container_id)
+        self.entry = store.create(container_id)
+        self.state = ContainerState(
+            id=container_id,
+            bundle=self.bundle.path,
+            rootfs=self.bundle.rootfs,
+            config=self.bundle.config,
+            owner=self.facts.euid,
+            created=_now(),
+            cgroup_paths=self.group.paths,
+        )
+
+    def __enter__(self) -> Creation:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.entry.close()
+
+    def make(self) -> Init:
+        """The container's init, waiting at the start gate. When this fails, nothing is left of it."""
+        try:
+            self.entry.save(self.state)
+            self.group.create()
+            init = self._walk()
+        except BaseException:
+            self.undo()
+            raise
+        try:
+            self.state.pid = init.pid
+            self.state.start_time = state_store.start_time(init.pid) or 0
+            self.state.boot_id = state_store.boot_id()
+            self.state.cgroup_paths = self.group.paths
+            self.state.move_to("created")
+            self.entry.save(self.state)
+            if self.options.pid_file:
+                write_pid_file(self.options.pid_file, init.pid)
+        except BaseException:
+            init.kill()
+            self.undo()
+            raise
+        return init
+
+    def undo(self) -> None:
+        start.discard_early()
+        try:
+            self.group.kill()
+            self.group.delete()
+        except CgroupError:
+            pass
+        run_poststop_hooks(self.state)
+        self.entry.remove()
+
+    def _walk(self) -> Init:
+        configuration = self.bundle.config
+        wanted = namespace_paths(configuration)
+        prepare, attach = self.parent_lists
+        gate = start_gate.make(self.entry.directory)
+        fds = parent.open_needs(plan.needs(configuration, self.options, create=True), {start_gate.NEED: gate})
+        child = _take_child(wanted)
+        state_json = self.state.as_state_json("creating")
+        hook_state: dict[str, Any] = {
+            name: state_json[name] for name in ("ociVersion", "id", "bundle", "annotations") if name in state_json
+        }
+        context = ParentContext(configuration, self.bundle.path, self.group, hook_state)
+        message = parent.inputs(
+            self.bundle, self.facts, self.options, hook_state, entered=child.in_user_namespace, attaches=bool(attach)
+        )
+        return parent.walk(child, prepare, attach, context, message, fds, create=True)
+
+
+def _take_child(wanted: dict[str, str]) -> start.Child:
+    """A container in the pid namespace of others must not show them a process that runs from the host's Python."""
+    if not wanted.get("pid"):
+        return start.take(sealed=False)
+    joined = wanted.get("user")
+    user_namespace = os.open(joined, os.O_RDONLY | os.O_CLOEXEC) if joined else None
+    try:
+        return start.take(sealed=True, new_user_namespace="user" in wanted, user_namespace=user_namespace)
+    finally:
+        if user_namespace is not None:
+            os.close(user_namespace)
+
+
+def _check_options(bundle: Bundle, facts: HostFacts, options: Options) -> None:
+    """What the command line and the bundle do not say alike."""
+    terminal = bool(bundle.config["process"].get("terminal"))
+    if options.console_socket and not terminal:
+        raise StateError("cannot use console socket if runc will not detach or allocate tty")
+    if options.console_socket and not options.detach:
+        raise StateError("cannot use console socket if runc will not detach or allocate tty")
+    if terminal and options.detach and not options.console_socket:
+        raise StateError("cannot allocate tty if runc will detach without setting console socket")
+    if facts.euid != 0 and "user" not in namespace_paths(bundle.config):
+        raise StateError("rootless container requires user namespaces")
+    if not os.path.isdir(bundle.rootfs):
+        raise StateError(f"invalid rootfs: stat {bundle.rootfs}: no such file or directory")
+    listening = os.environ.get("LISTEN_FDS", "")
+    options.listen_fds = int(listening) if listening.isascii() and listening.isdigit() else 0
+    check_preserved(options.preserve_fds + options.listen_fds)
+
+
+def check_preserved(count: int) -> None:
+    """Descriptors 3… that the caller promised: those of ours are all close-on-exec."""
+    for fd in range(3, 3 + count):
+        try:
+            given = os.get_inheritable(fd)
+        except OSError:
+            given = False
+        if not given:
+            raise StateError(f"unable to preserve file descriptor {fd}: it is not open")
+
+
+def write_pid_file(path: str, pid: int) -> None:
+    """Whoever waits for the file finds it whole."""
+    directory, name = os.path.split(path)
+    temporary = os.path.join(directory, f".{name}")
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        try:
+            os.write(fd, b"%d" % pid)
+        finally:
+            os.close(fd)
+        os.rename(temporary, path)
+    except OSError as error:
+        raise RuncError(f"write pid file {path}: {(error.strerror or '').lower()}") from None
+
+
+def _now() -> str:
+    """RFC 3339 with nanoseconds, in UTC."""
+    nanoseconds = time.time_ns()
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(nanoseconds // 10**9)) + f".{nanoseconds % 10**9:09d}Z"
