@@ -61,7 +61,7 @@ def test_every_step_runs_in_order_and_the_last_line_is_that_of_pytest(checkout: 
         "ruff check .",
         "ruff format --check .",
         "mypy --no-error-summary",
-        "pytest -rs",
+        "pytest",
     ]
     assert result.stdout.splitlines()[-1] == SUMMARY
 
@@ -69,7 +69,7 @@ def test_every_step_runs_in_order_and_the_last_line_is_that_of_pytest(checkout: 
 @pytest.mark.parametrize("arguments", [("-k", "a b", "tests/unit"), ("--", "-k", "a b", "tests/unit")])
 def test_arguments_go_to_pytest(checkout: Checkout, arguments: tuple[str, ...]) -> None:
     checkout.run(*arguments)
-    assert checkout.called()[-1] == "pytest -rs -k a b tests/unit"
+    assert checkout.called()[-1] == "pytest -k a b tests/unit"
 
 
 @pytest.mark.parametrize("broken", ["ruff", "mypy"])
