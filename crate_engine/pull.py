@@ -168,6 +168,7 @@ def _bring_in(
     with ExitStack() as stack:
         with lock(store, "image"):
             stack.enter_context(leases.protect(store, [*blobs, *config.diff_ids]))
+        killed = leases.sweep(store)
         images.blobs.sweep(set(blobs))
         layers.sweep()
         bring(store, plan(store, manifest, config, user_namespace), user_namespace, fetch, progress)
@@ -176,7 +177,11 @@ def _bring_in(
         size = sum(layers.size(diff_id) for diff_id in config.diff_ids)
         # By digest, a tag beside it says nothing: it is not kept, as docker does.
         name = reference.with_digest(reference.digest) if reference.digest else reference
-        return images.put(name, found.descriptor, config.platform, resolved=found.digest, original=found.original, size=size)
+        image = images.put(name, found.descriptor, config.platform, resolved=found.digest, original=found.original, size=size)
+        if killed:
+            with lock(store, "image"):
+                images.prune()
+    return image
 
 
 def _resolve(source: Source, reference: Reference, platform: Platform | None) -> _Resolved:

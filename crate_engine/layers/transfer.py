@@ -217,7 +217,8 @@ class _Run:
     def _download(self, blob: Descriptor, writer: BlobWriter, arrival: _Arrival) -> None:
         continued = writer.offset > 0
         if not continued:
-            arrival.open(os.dup(writer.fd))
+            # Not dup(2): a duplicate would share, and prolong, the writer's claim on the blob.
+            arrival.open(os.open(f"/proc/self/fd/{writer.fd}", os.O_RDONLY | os.O_CLOEXEC))
         try:
             self._download_once(blob, writer, arrival)
         except DigestMismatch:

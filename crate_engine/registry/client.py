@@ -10,6 +10,7 @@ import email.utils
 import random
 import threading
 import time
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -31,7 +32,7 @@ from crate_engine.registry import auth, credentials
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from crate_engine.store.blobs import BlobWriter
 
@@ -120,7 +121,7 @@ class Registry:
         headers = {"Range": f"bytes={writer.offset}-"} if writer.offset else {}
         with self._get(f"/v2/{reference.repository}/blobs/{descriptor.digest}", reference.repository, what, headers) as response:
             skip = _bytes_to_skip(response, writer.offset, descriptor.size, what)
-            for piece in self._pieces(response):
+            for piece in _pieces(response):
                 useful = piece[skip:]
                 skip = max(0, skip - len(piece))
                 if useful:
@@ -128,26 +129,6 @@ class Registry:
                     on_piece(len(useful))
         if writer.offset < descriptor.size:
             raise _Interrupted("the connection ended too early")
-
-    def _pieces(self, response: Any) -> Iterable[bytes]:
-        """The body; raises _Interrupted when it breaks off or hardly moves."""
-        from urllib3.exceptions import HTTPError
-
-        since, received = time.monotonic(), 0
-        while True:
-            try:
-                piece = response.raw.read(_PIECE, decode_content=False)
-            except (HTTPError, OSError) as error:
-                raise _Interrupted(_cause(error)) from error
-            if not piece:
-                return
-            yield piece
-            received += len(piece)
-            now = time.monotonic()
-            if now - since > limits.STALL_SECONDS:
-                if received < limits.SLOW_BYTES_PER_STALL:
-                    raise _Interrupted(f"less than {limits.SLOW_BYTES_PER_STALL} bytes came in {limits.STALL_SECONDS} seconds")
-                since, received = now, 0
 
     def _choose_scheme(self) -> None:
         """https, or http where that is allowed and https is not spoken. No login is sent."""
@@ -313,22 +294,51 @@ def _said(response: Any) -> str:
     return ": " + "".join(character if character.isprintable() else " " for character in message)
 
 
+def _pieces(response: Any) -> Iterator[bytes]:
+    """The body as it arrives; raises _Interrupted when it breaks off or hardly moves. A short body just ends: the caller knows the size."""
+    from urllib3.exceptions import HTTPError
+
+    since, received = time.monotonic(), 0
+    while True:
+        try:
+            piece = _read_some(response.raw)
+        except (HTTPError, HTTPException, OSError) as error:
+            raise _Interrupted(_cause(error)) from error
+        if not piece:
+            return
+        yield piece
+        received += len(piece)
+        now = time.monotonic()
+        if now - since > limits.STALL_SECONDS:
+            if received < limits.SLOW_BYTES_PER_STALL:
+                raise _Interrupted(f"less than {limits.SLOW_BYTES_PER_STALL} bytes came in {limits.STALL_SECONDS} seconds")
+            since, received = now, 0
+
+
+def _read_some(raw: Any) -> bytes:
+    """What one read from the socket gives. A read of a fixed count waits until it is complete, however long that takes."""
+    if hasattr(raw, "read1"):
+        piece: bytes = raw.read1(_PIECE, decode_content=False)
+    else:
+        piece = raw._fp.read1(_PIECE)  # urllib3 before 2.1
+    return piece
+
+
 def _read_all(response: Any, limit: int, what: str) -> bytes:
     parts: list[bytes] = []
     total = 0
-    while total <= limit:
-        try:
-            part = response.raw.read(min(_PIECE, limit + 1 - total), decode_content=False)
-        except Exception as error:
-            raise RegistryUnreachable(f"{what}: {_cause(error)}") from error
-        if not part:
-            length = response.headers.get("Content-Length", "")
-            if length.isascii() and length.isdigit() and int(length) != total:
-                raise RegistryUnreachable(f"{what}: the answer ended too early")
-            return b"".join(parts)
-        parts.append(part)
-        total += len(part)
-    raise ImageError(f"{what}: the answer is larger than the {limit} bytes allowed")
+    try:
+        for piece in _pieces(response):
+            parts.append(piece)
+            total += len(piece)
+            if total > limit:
+                raise ImageError(f"{what}: the answer is larger than the {limit} bytes allowed")
+    except _Interrupted as interruption:
+        raise RegistryUnreachable(f"{what}: {interruption.cause}") from interruption
+    length = response.headers.get("Content-Length", "")
+    if length.isascii() and length.isdigit() and int(length) != total:
+        raise RegistryUnreachable(f"{what}: the answer ended too early")
+    return b"".join(parts)
 
 
 def _bytes_to_skip(response: Any, offset: int, size: int, what: str) -> int:

@@ -67,13 +67,26 @@ def claim(store: Store, work: str) -> Iterator[None]:
 
 def is_claimed(store: Store, work: str) -> bool:
     """Whether a living process does this work. Leaves no file behind."""
-    path = f"{store.ingest}/{work}{_CLAIM}"
+    return not _remove_dead(f"{store.ingest}/{work}{_CLAIM}")
+
+
+def sweep(store: Store) -> bool:
+    """Remove the files of dead processes; True where one of them was a pull, which may have left blobs and layers that nobody needs."""
+    dead = [
+        name
+        for name in os.listdir(store.ingest)
+        if name.endswith((_CLAIM, _PROTECTION)) and _remove_dead(f"{store.ingest}/{name}")
+    ]
+    return any(name.endswith(_PROTECTION) for name in dead)
+
+
+def _remove_dead(path: str) -> bool:
     fd = open_claimed(path, wait=False)
     if fd is None:
-        return True
+        return False
     os.unlink(path)
     os.close(fd)
-    return False
+    return True
 
 
 @contextmanager
@@ -91,20 +104,14 @@ def protect(store: Store, digests: Iterable[object]) -> Iterator[None]:
 
 
 def protected(store: Store) -> set[str]:
-    """The digests that living pulls need; removes the files of dead ones. The caller holds the lock `image`."""
+    """The digests that living pulls need. The caller holds the lock `image`."""
     digests: set[str] = set()
     for name in os.listdir(store.ingest):
-        if not name.endswith(_PROTECTION):
-            continue
         path = f"{store.ingest}/{name}"
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:
-            continue
-        with open(fd, "rb") as file:
+        if name.endswith(_PROTECTION) and not _remove_dead(path):
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.unlink(path)
-            except BlockingIOError:
-                digests.update(file.read().decode("ascii").split())
+                with open(path, encoding="ascii") as file:
+                    digests.update(file.read().split())
+            except FileNotFoundError:
+                continue  # that pull has just ended, and what it needed is named in the index
     return digests
