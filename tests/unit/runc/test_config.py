@@ -23,10 +23,7 @@ def put(document: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     target: Any = document
     parts = [int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", path)]
     for part in parts[:-1]:
-        if isinstance(target, dict):
-            target = target.setdefault(part, {})
-        else:
-            target = target[part]
+        target = target.setdefault(part, {}) if isinstance(target, dict) else target[part]
     if value is ...:
         del target[parts[-1]]
     elif isinstance(target, list) and parts[-1] == len(target):
@@ -251,7 +248,7 @@ def test_all_defects_are_found_at_once() -> None:
 
 
 def test_a_process_of_exec_is_checked_by_the_same_rules() -> None:
-    process = {"args": ["true"], "cwd": "/"}
+    process: dict[str, Any] = {"args": ["true"], "cwd": "/"}
     config.check_process(process)
     assert process["user"] == {"uid": 0, "gid": 0}
     with pytest.raises(BundleError, match=r"^process.cwd: must be an absolute path"):

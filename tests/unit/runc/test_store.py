@@ -51,7 +51,7 @@ def test_good_ids(store: StateStore, container_id: str) -> None:
 @pytest.mark.parametrize("container_id", ["", ".", "..", "a/b", "a b", "ä", "a\n", "a\0", "x" * 256, "~a", "../x"])
 def test_bad_ids(store: StateStore, container_id: str) -> None:
     for call in (store.create, store.open):
-        with pytest.raises(StateError, match="^invalid container ID format$"):
+        with pytest.raises(StateError, match=r"^invalid container ID format$"):
             call(container_id)
 
 
@@ -68,7 +68,7 @@ def test_a_record_comes_back(store: StateStore) -> None:
 def test_an_id_is_given_once(store: StateStore) -> None:
     with store.create("c") as entry:
         entry.save(state_of("c"))
-    with pytest.raises(StateError, match="^container with given ID already exists$"):
+    with pytest.raises(StateError, match=r"^container with given ID already exists$"):
         store.create("c")
 
 
@@ -86,14 +86,14 @@ def test_what_a_killed_creator_left_is_taken_over(store: StateStore) -> None:
 
 def test_a_missing_container_is_told_in_the_words_that_callers_match(store: StateStore) -> None:
     for _ in range(2):
-        with pytest.raises(StateError, match="^container does not exist$"):
+        with pytest.raises(StateError, match=r"^container does not exist$"):
             store.open("c")
         store.create("other").close()
 
 
 def test_a_container_without_a_record_does_not_exist(store: StateStore) -> None:
     store.create("c").close()
-    with store.open("c") as entry, pytest.raises(StateError, match="^container does not exist$"):
+    with store.open("c") as entry, pytest.raises(StateError, match=r"^container does not exist$"):
         entry.load()
 
 

@@ -1,0 +1,66 @@
+"""`features`: its form, and that it promises what the rules take and nothing that they refuse."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+
+from crate_runc import check, cli, config, features, spec
+from crate_runc.errors import BundleError
+
+
+def test_its_form_is_that_of_the_spec() -> None:
+    assert check.shape(features.make(), "features") == []
+
+
+def test_it_is_printed_as_json(capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["features"]) == 0
+    assert json.loads(capfd.readouterr().out) == features.make()
+
+
+def test_every_namespace_it_names_is_taken() -> None:
+    document = spec.make(rootless=True, uid=0, gid=0)
+    document["linux"]["namespaces"] = [{"type": kind} for kind in features.make()["linux"]["namespaces"]]
+    config.check_config(document)
+
+
+@pytest.mark.parametrize("version", ["ociVersionMin", "ociVersionMax"])
+def test_the_versions_it_names_are_taken(version: str) -> None:
+    config.check_config({**spec.make(rootless=False, uid=0, gid=0), "ociVersion": features.make()[version]})
+
+
+def test_every_hook_it_names_is_known() -> None:
+    document = spec.make(rootless=False, uid=0, gid=0)
+    document["hooks"] = {name: [{"path": "relative"}] for name in features.make()["hooks"]}
+    assert [error.where for error in config.defects(document)] == [f"hooks.{name}[0].path" for name in features.make()["hooks"]]
+
+
+@pytest.mark.parametrize(
+    ("enabled", "path", "value"),
+    [
+        (("seccomp", "enabled"), ("linux", "seccomp"), {"defaultAction": "SCMP_ACT_ALLOW"}),
+        (("apparmor", "enabled"), ("process", "apparmorProfile"), "x"),
+        (("selinux", "enabled"), ("process", "selinuxLabel"), "x"),
+        (("intelRdt", "enabled"), ("linux", "intelRdt"), {}),
+        (("netDevices", "enabled"), ("linux", "netDevices"), {"eth0": {}}),
+        (("cgroup", "rdma"), ("linux", "resources"), {"rdma": {"x": {"hcaHandles": 1}}}),
+    ],
+)
+def test_a_section_is_enabled_exactly_if_the_rules_take_it(
+    enabled: tuple[str, str], path: tuple[str, str], value: object
+) -> None:
+    document = copy.deepcopy(spec.make(rootless=False, uid=0, gid=0))
+    document[path[0]][path[1]] = value
+    try:
+        config.check_config(document)
+        taken = True
+    except BundleError:
+        taken = False
+    assert features.make()["linux"][enabled[0]][enabled[1]] is taken
+
+
+def test_recursive_read_only_is_named_for_those_who_ask_for_it() -> None:
+    assert "rro" in features.make()["mountOptions"]
+    assert "idmap" not in features.make()["mountOptions"]
