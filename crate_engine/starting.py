@@ -22,7 +22,6 @@ from crate_engine.system import userns
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from crate_engine.network.plan import NetworkPlan
     from crate_engine.store.paths import Store
@@ -94,10 +93,10 @@ def _instructions(
     if network.mode == "private":
         program = pasta.find()
         if program:
-            netns, pid_file = f"{directory}/netns", f"{run}/pasta.pid"
-            arguments = plan.pasta_arguments(program, network, netns=netns, pid_file=pid_file, as_root=os.geteuid() == 0)
+            paths = {"netns": f"{directory}/netns", "pid_file": f"{run}/pasta.pid"}
+            arguments = plan.pasta_arguments(program, network, **paths, as_root=os.geteuid() == 0)
         else:
-            config = _without_pasta(record, network, warn)
+            _without_pasta(record, network, warn)
     if attach and record.options.tty and (size := window(1)):
         config = config | {"process": config["process"] | {"consoleSize": {"height": size[0], "width": size[1]}}}
     _write_network_files(directory, record, network.mode, dns)
@@ -112,6 +111,7 @@ def _instructions(
         "user": record.user,
         "config": config,
         "mount_points": [entry["destination"] for entry in config["mounts"] if entry["source"].startswith(f"{directory}/")],
+        "own_network": network.mode != "host",
         "pasta": arguments,
         "ports": [(port.container_port, port.host_port, port.protocol, port.host_ip) for port in network.ports],
         "terminal": record.options.tty,
@@ -121,13 +121,10 @@ def _instructions(
     }
 
 
-def _without_pasta(record: Record, network: NetworkPlan, warn: Callable[[str], None]) -> dict[str, Any]:
+def _without_pasta(record: Record, network: NetworkPlan, warn: Callable[[str], None]) -> None:
     if network.ports:
         raise NetworkError(f"publish ports of {record.name}: pasta is not installed", hint=pasta.HINT)
     warn(f"container {record.name} has no network: pasta is not installed ({pasta.HINT})")
-    linux = dict(record.config["linux"])
-    namespaces = [{"type": "network"} if entry["type"] == "network" else entry for entry in linux["namespaces"]]
-    return record.config | {"linux": linux | {"namespaces": namespaces}}
 
 
 def _write_network_files(directory: str, record: Record, mode: str, dns: tuple[str, ...]) -> None:

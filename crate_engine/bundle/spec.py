@@ -145,10 +145,9 @@ def _mounts(options: RunOptions, place: Place) -> list[dict[str, Any]]:
 def _linux(place: Place) -> dict[str, Any]:
     kinds = ["pid", "ipc", "uts", "mount", "cgroup"]
     namespaces: list[dict[str, str]] = [{"type": kind} for kind in kinds]
-    if place.network == "private":
+    if place.network != "host":
+        # Made by the monitor, also without connections: not every low-level runtime sets the loopback of a new one up.
         namespaces.append({"type": "network", "path": f"{place.directory}/netns"})
-    elif place.network == "none":
-        namespaces.append({"type": "network"})
     linux: dict[str, Any] = {
         "namespaces": namespaces,
         "maskedPaths": list(defaults.MASKED_PATHS),

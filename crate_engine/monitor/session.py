@@ -79,9 +79,9 @@ class ContainerSession:
         records.write_state(self._run, "starting")
         for stale in (f"{self._container}/exit.json", self._log_path):
             _unlink(stale)
+        if self._order["own_network"]:
+            stage.make_network_namespace(f"{self._container}/netns")
         if self._order["pasta"]:
-            netns = f"{self._container}/netns"
-            stage.make_network_namespace(netns)
             self._pasta = Pasta(self._order["pasta"], f"{self._run}/pasta.pid")
             self._pasta.start()
         stage.mount_root(self._container, self._order["snapshot"], user_xattr=self._namespace.mode != "root")
