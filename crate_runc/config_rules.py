@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from crate_runc import resource_rules
 from crate_runc.errors import BundleError, Unsupported
+from crate_runc.seccomp import rules as seccomp_rules
 from crate_runc.shapes import (
     INT64,
     UINT32,
@@ -233,7 +234,7 @@ _LINUX = {
     "intelRdt": never,
     "memoryPolicy": unsupported,
     "sysctl": map_of(string),
-    "seccomp": unsupported,
+    "seccomp": seccomp_rules.check,
     "rootfsPropagation": one_of(PROPAGATIONS),
     "maskedPaths": list_of(absolute),
     "readonlyPaths": list_of(absolute),
