@@ -1,4 +1,7 @@
-"""pasta(1), the user-mode network of private containers: found by the engine, started and ended by the monitor."""
+"""pasta(1), the user-mode network of private containers: found by the engine, started and ended by the monitor.
+
+Known of Debian 12's pasta: a UDP port that is published under another number answers other machines, but not the host's own loopback.
+"""
 
 from __future__ import annotations
 

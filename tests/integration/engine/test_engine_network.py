@@ -18,8 +18,9 @@ WEB = ("sh", "-c", "mkdir /www; echo hello > /www/index.html; trap 'exit 0' USR1
 
 ECHO = """
 import socket
+import sys
 server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-server.bind(("0.0.0.0", 7000))
+server.bind(("0.0.0.0", int(sys.argv[1])))
 while True:
     server.sendto(*server.recvfrom(100))
 """
@@ -107,7 +108,7 @@ def test_udp_is_published_too(private: Crate) -> None:
     if not os.path.exists("/usr/bin/python3"):
         pytest.skip("needs /usr/bin/python3 as a UDP server")
     volumes = [flag for path in ("/usr", "/lib", "/lib64") if os.path.exists(path) for flag in ("-v", f"{path}:{path}:ro")]
-    private("run", "-d", "--name", "echo", "-p", f"{port}:7000/udp", *volumes, IMAGE, "/usr/bin/python3", "-c", ECHO)
+    private("run", "-d", "--name", "echo", "-p", f"{port}:{port}/udp", *volumes, IMAGE, "/usr/bin/python3", "-c", ECHO, str(port))
 
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as endpoint:
         endpoint.settimeout(0.3)
