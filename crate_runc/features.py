@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from crate_runc import SPEC_VERSION, VERSION, config_rules, mount_options
 from crate_runc.kernel import capability
+from crate_runc.seccomp import rules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,13 +29,24 @@ def make() -> dict[str, Any]:
     }
 
 
+def _seccomp() -> dict[str, Any]:
+    return {
+        "enabled": True,
+        "actions": sorted(rules.ACTIONS),
+        "operators": sorted(rules.OPERATORS),
+        "archs": sorted(rules.ARCHITECTURES),
+        "knownFlags": sorted(rules.FLAGS),
+        "supportedFlags": sorted(rules.FLAGS),
+    }
+
+
 def _linux() -> dict[str, Any]:
     unknown = config_rules.UNSUPPORTED
     return {
         "namespaces": list(config_rules.NAMESPACES),
         "capabilities": list(capability.NAMES),
         "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": "rdma" not in unknown},
-        "seccomp": {"enabled": "seccomp" not in unknown},
+        "seccomp": _seccomp(),
         "apparmor": {"enabled": "apparmorProfile" not in unknown},
         "selinux": {"enabled": "selinuxLabel" not in unknown},
         "intelRdt": {"enabled": "intelRdt" not in unknown},

@@ -46,7 +46,6 @@ def test_all_defects_of_shape_rules_and_support_are_told_at_once() -> None:
         "linux.resources.hugepageLimits",
         "linux.resources.hugepageLimits[0].limit",
         "linux.resources.hugepageLimits[0].pageSize",
-        "linux.seccomp",
         "linux.seccomp.defaultAction",
         "linux.seccomp.syscalls[0].names",
         "ociVersion",

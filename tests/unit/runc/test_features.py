@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -59,6 +60,30 @@ def test_a_section_is_enabled_exactly_if_the_rules_take_it(
     except BundleError:
         taken = False
     assert features.make()["linux"][enabled[0]][enabled[1]] is taken
+
+
+@pytest.mark.parametrize(
+    ("names", "profile"),
+    [
+        ("actions", lambda name: {"defaultAction": name}),
+        ("archs", lambda name: {"defaultAction": "SCMP_ACT_ALLOW", "architectures": [name]}),
+        ("knownFlags", lambda name: {"defaultAction": "SCMP_ACT_ALLOW", "flags": [name]}),
+        (
+            "operators",
+            lambda name: {
+                "defaultAction": "SCMP_ACT_ALLOW",
+                "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 0, "value": 0, "op": name}]}],
+            },
+        ),
+    ],
+)
+def test_every_word_of_seccomp_that_it_names_is_taken(names: str, profile: Callable[[str], object]) -> None:
+    found = features.make()["linux"]["seccomp"][names]
+    assert found
+    for name in found:
+        document = copy.deepcopy(spec.make(rootless=False, uid=0, gid=0))
+        document["linux"]["seccomp"] = profile(name)
+        config.check_config(document)
 
 
 def test_recursive_read_only_is_named_for_those_who_ask_for_it() -> None:
