@@ -61,7 +61,7 @@ def test_every_step_runs_in_order_and_the_last_line_is_that_of_pytest(checkout: 
         "ruff check .",
         "ruff format --check .",
         "mypy --no-error-summary",
-        "pytest",
+        "pytest ",
     ]
     assert result.stdout.splitlines()[-1] == SUMMARY
 
