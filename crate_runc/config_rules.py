@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from crate_runc import resource_rules
 from crate_runc.errors import BundleError, Unsupported
-from crate_runc.seccomp import rules as seccomp_rules
 from crate_runc.shapes import (
     INT64,
     UINT32,
@@ -179,6 +178,12 @@ def _devices(value: Any, where: str, report: Report) -> None:
                 report(BundleError(f"{where}[{index}].{name}", "is required for a device that is not a FIFO"))
 
 
+def _seccomp(value: Any, where: str, report: Report) -> None:
+    from crate_runc.seccomp import rules
+
+    rules.check(value, where, report)
+
+
 _TIMEOUT = integer((1, INT64[1]))
 _HOOK = fields({"path": absolute, "args": list_of(string), "env": list_of(_variable), "timeout": _TIMEOUT}, required=("path",))
 _RLIMIT = {"type": one_of(RLIMITS), "soft": integer(UINT64), "hard": integer(UINT64)}
@@ -234,7 +239,7 @@ _LINUX = {
     "intelRdt": never,
     "memoryPolicy": unsupported,
     "sysctl": map_of(string),
-    "seccomp": seccomp_rules.check,
+    "seccomp": _seccomp,
     "rootfsPropagation": one_of(PROPAGATIONS),
     "maskedPaths": list_of(absolute),
     "readonlyPaths": list_of(absolute),

@@ -24,7 +24,8 @@ _NO_NEW_PRIVS, _OPTIMIZE = 3, 8  # attributes of a filter
 _ERROR = -1
 _ERRNO_ACTION, _ACTION_MASK = 0x00050000, 0xFFFF0000
 # struct sock_filter: code, jump if true, jump if false, constant; struct seccomp_data starts with the number, then the architecture
-_LOAD, _JUMP_EQUAL, _JUMP_GREATER, _RETURN = 0x20, 0x15, 0x25, 0x06
+_LOAD, _JUMP_EQUAL, _JUMP_GREATER, _JUMP_NOT_LESS, _RETURN = 0x20, 0x15, 0x25, 0x35, 0x06
+_X32_BIT = 0x40000000
 _AT_NUMBER, _AT_ARCHITECTURE = 0, 4
 
 
@@ -111,22 +112,28 @@ def _export(library: _Library, context: int) -> bytes:
 
 
 def _beyond(library: _Library, profile: Profile) -> bytes:
-    """For each architecture: beyond the last number that a rule names, ENOSYS. x32's numbers, which share x86_64's architecture, are beyond too."""
+    """For each architecture: beyond the last number that a rule names, ENOSYS. x86_64 and x32 are one architecture to the kernel, and the
+    numbers of x32 have a bit of their own; where the profile leaves x32 out, they are all beyond."""
     if profile.action & _ACTION_MASK != _ERRNO_ACTION or profile.action & 0xFFFF == errno.ENOSYS:
         return b""
-    architectures = list(dict.fromkeys([_native(), *profile.architectures]))
-    if _X32 in architectures:
-        architectures = [architecture for architecture in architectures if architecture not in (_X32, _X86_64)]
     program = b""
-    for architecture in architectures:
-        last = max((library.resolve(architecture, name.encode()) for names, _, _ in profile.rules for name in names), default=-1)
-        if last >= 0:
-            program += _instruction(_JUMP_EQUAL, 0, 3, architecture)
-            program += _instruction(_LOAD, 0, 0, _AT_NUMBER)
-            program += _instruction(_JUMP_GREATER, 0, 1, last)
-            program += _instruction(_RETURN, 0, 0, _ERRNO_ACTION | errno.ENOSYS)
-            program += _instruction(_LOAD, 0, 0, _AT_ARCHITECTURE)
+    for architecture in dict.fromkeys([_native(), *profile.architectures]):
+        last = _last_number(library, profile, architecture)
+        if last < 0 or architecture == _X32:
+            continue
+        test = _instruction(_JUMP_GREATER, 0, 1, last)
+        if architecture == _X86_64 and _X32 in profile.architectures:
+            test = _instruction(_JUMP_NOT_LESS, 1, 0, _X32_BIT) + _instruction(_JUMP_GREATER, 1, 2, last)
+            test += _instruction(_JUMP_GREATER, 0, 1, _last_number(library, profile, _X32) | _X32_BIT)
+        answer = test + _instruction(_RETURN, 0, 0, _ERRNO_ACTION | errno.ENOSYS)
+        program += _instruction(_JUMP_EQUAL, 0, 1 + len(answer) // 8, architecture)
+        program += _instruction(_LOAD, 0, 0, _AT_NUMBER) + answer + _instruction(_LOAD, 0, 0, _AT_ARCHITECTURE)
     return _instruction(_LOAD, 0, 0, _AT_ARCHITECTURE) + program if program else b""
+
+
+def _last_number(library: _Library, profile: Profile, architecture: int) -> int:
+    """-1 where no rule names a call of it; libseccomp's pseudo numbers of calls that an architecture lacks are negative."""
+    return max((library.resolve(architecture, name.encode()) for names, _, _ in profile.rules for name in names), default=-1)
 
 
 def _instruction(code: int, if_true: int, if_false: int, constant: int) -> bytes:
