@@ -23,6 +23,8 @@ USAGE_FAILURE = 125
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 """What a shell reports for a program that SIGPIPE ended."""
+_MONITORS = {"run": "container", "start": "container", "exec": "exec"}
+"""Commands that need a monitor, which starts up in its own process while this one imports what it needs."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,6 +82,10 @@ def _carry_out(call: Invocation) -> int:
     module, _, name = call.command.run.partition(":")
     failure = call.command.failure
     try:
+        if call.command.name in _MONITORS:
+            from crate_engine.monitor.launch import prepare
+
+            prepare(_MONITORS[call.command.name])
         __import__(module)
         status: int = getattr(sys.modules[module], name)(Session(call.globals, failure), **call.values)
         return status
