@@ -49,7 +49,7 @@ class _Finder:
             self.is_stale = True
             return None
         self._found[name] = marshal.loads(os.pread(self._fd, length, self._start + place))
-        spec = _Spec(name, self, origin=file, is_package=is_package)
+        spec = _Spec(name, self, origin=file, is_package=is_package)  # type: ignore[arg-type]  # the base class is in a module that costs 1 ms
         if spec.submodule_search_locations is not None:
             spec.submodule_search_locations.append(file.rpartition("/")[0])
         spec.has_location = True
@@ -76,7 +76,7 @@ def install() -> None:
     except (OSError, ValueError, EOFError, TypeError):
         pass
     _finder = _Finder(fd, _LENGTH + length, entries)
-    sys.meta_path.insert(0, _finder)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _finder)
 
 
 def refresh() -> None:
