@@ -62,10 +62,10 @@ def load_schema(name: str) -> dict[str, Any]:
 
 
 def schema_directory() -> str:
-    """Beside the packages in a checkout; in a wheel, inside the sibling package, which is found as a directory and never imported."""
+    """In a wheel, inside the sibling package, which is found as a directory and never imported; in a checkout, beside the packages."""
     places = [
-        os.path.join(_PACKAGE, "..", "schemas", "runtime"),
         os.path.join(_PACKAGE, "..", "crate_engine", "schemas", "runtime"),
+        os.path.join(_PACKAGE, "..", "schemas", "runtime"),
     ]
     for place in places:
         if os.path.isdir(place):
