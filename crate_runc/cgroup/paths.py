@@ -7,8 +7,6 @@ does the same, so both find each other's cgroups.
 
 from __future__ import annotations
 
-from crate_runc.host import UNIFIED
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -34,11 +32,6 @@ def mount_point_of(directory: str, controller: str, facts: HostFacts) -> str:
     """The mount point that `directory` is below, or "" where that hierarchy is not mounted (any more)."""
     mount_point = facts.cgroup_mounts.get(controller, ("", ""))[0]
     return mount_point if mount_point and directory.startswith(mount_point + "/") else ""
-
-
-def unified_of(paths: dict[str, str]) -> str | None:
-    """The directory in the cgroup2 hierarchy."""
-    return paths.get(UNIFIED)
 
 
 def _below(own: str, mount_root: str) -> list[str]:
