@@ -173,6 +173,7 @@ def rootless_runtime(
 def _runtime(program: tuple[str, str], account: Account, base: Path, census: Census) -> Iterator[OciRuntime]:
     directory = Path(tempfile.mkdtemp(prefix="r-", dir=base))
     os.chown(directory, account.uid, account.gid)
+    directory.chmod(0o755)  # root of a user namespace is somebody else here
     runtime = OciRuntime(*program, account, directory)
     runtime.root.mkdir(mode=0o711)
     os.chown(runtime.root, account.uid, account.gid)

@@ -80,10 +80,18 @@ class Session(Terminal):
 
         try:
             self.process: subprocess.Popen[bytes] = account.popen(
-                command, stdin=slave, stdout=slave, stderr=slave, preexec_fn=take_terminal, env={"TERM": "xterm", "CRATE_CONFIG": "/dev/null"}
+                command,
+                stdin=slave,
+                stdout=slave,
+                stderr=slave,
+                preexec_fn=take_terminal,
+                env={"TERM": "xterm", "CRATE_CONFIG": "/dev/null"},
             )
         finally:
             os.close(slave)
+
+    def __enter__(self) -> Session:
+        return self
 
     def __exit__(self, *reason: object) -> None:
         if self.process.poll() is None:

@@ -1,0 +1,153 @@
+"""exec: a second process in a running container, by arguments and by a process document."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.programs import eventually
+from tests.support.runtime import Bundle, OciRuntime
+
+ENVIRONMENT = ["PATH=/bin", "FROM_BUNDLE=yes"]
+
+
+@pytest.fixture
+def identity(runtime: OciRuntime, bundle: Bundle) -> Iterator[str]:
+    bundle.config["root"]["readonly"] = False
+    bundle.process["env"] = ENVIRONMENT
+    with runtime.running(bundle.runs("sleep", "1000")) as made:
+        yield made
+
+
+def document(runtime: OciRuntime, **process: Any) -> str:
+    path = runtime.directory / "process.json"
+    path.write_text(json.dumps({"cwd": "/", "user": {"uid": 0, "gid": 0}, "env": ["PATH=/bin"], **process}))
+    return str(path)
+
+
+def test_output_and_status(runtime: OciRuntime, identity: str) -> None:
+    result = runtime.exec(identity, "sh", "-c", "cat; echo problem >&2; exit 9", status=9, input="in")
+    assert (result.out, result.err) == ("in", "problem\n")
+
+
+def test_status_after_a_signal(runtime: OciRuntime, identity: str) -> None:
+    runtime.exec(identity, "sh", "-c", "kill -TERM $$", status=143)
+
+
+def test_runs_in_the_namespaces_of_the_container(runtime: OciRuntime, identity: str) -> None:
+    kinds = ("pid", "net", "ipc", "uts", "mnt", "user", "cgroup")
+    out = runtime.exec(identity, "sh", "-c", "for n in $0; do readlink /proc/self/ns/$n; done", " ".join(kinds)).out
+    init = runtime.pid(identity)
+    assert out.split() == [os.readlink(f"/proc/{init}/ns/{kind}") for kind in kinds]
+    assert "inside" in runtime.exec(identity, "hostname").out
+
+
+def test_is_in_the_cgroup_of_the_container(runtime: OciRuntime, identity: str) -> None:
+    paths = Path(f"/proc/{runtime.pid(identity)}/cgroup").read_text()
+    # seen from outside: a cgroup namespace would hide it
+    file = runtime.directory / "pid"
+    command = runtime.command("exec", "--pid-file", str(file), identity, "sleep", "1000")
+    process = runtime.account.popen(command, stdin=subprocess.DEVNULL)
+    pid = int(eventually(lambda: file.read_text() if file.exists() else "", "it runs"))
+    assert Path(f"/proc/{pid}/cgroup").read_text() == paths
+    os.kill(pid, signal.SIGKILL)
+    assert process.wait(10) == 137
+
+
+def test_environment_of_the_bundle_and_of_flags(runtime: OciRuntime, identity: str) -> None:
+    out = runtime.exec(identity, "env", flags=("--env", "MORE=1", "--env", "FROM_BUNDLE=changed")).out.splitlines()
+    assert {"MORE=1", "PATH=/bin"} <= set(out)
+    assert "FROM_BUNDLE=changed" in out
+
+
+def test_user_directory_and_groups_of_flags(runtime: OciRuntime, identity: str) -> None:
+    flags = ("--user", "1000:1001", "--cwd", "/usr", "--additional-gids", "50", "--additional-gids", "5")
+    out = runtime.exec(identity, "sh", "-c", "id -u; id -g; id -G; pwd", flags=flags).out.splitlines()
+    assert out[:2] == ["1000", "1001"]
+    assert {"50", "5", "1001"} == set(out[2].split())
+    assert out[3] == "/usr"
+
+
+def test_process_document(runtime: OciRuntime, identity: str) -> None:
+    path = document(
+        runtime,
+        args=["sh", "-c", "id -u; id -G; pwd; env; umask; ulimit -n; grep -E 'NoNew|CapEff' /proc/self/status"],
+        env=["PATH=/bin", "OWN=1"],
+        user={"uid": 1000, "gid": 1000, "additionalGids": [50], "umask": 0o77},
+        cwd="/tmp",
+        rlimits=[{"type": "RLIMIT_NOFILE", "soft": 64, "hard": 64}],
+        noNewPrivileges=True,
+    )
+    out = runtime.call("exec", "--process", path, identity).out
+    lines = out.splitlines()
+    assert lines[0] == "1000"
+    assert set(lines[1].split()) == {"1000", "50"}
+    assert lines[2] == "/tmp"
+    assert "OWN=1" in lines
+    assert not any(line.startswith("FROM_BUNDLE") for line in lines)
+    assert lines[-3] == "64"
+    assert runtime.name == "runc" or lines[-4] == "0077"  # this runc does not look at the umask
+    assert dict(line.split(":\t") for line in lines[-2:]) == {"CapEff": "0000000000000000", "NoNewPrivs": "1"}
+
+
+def test_detached_with_a_pid_file(runtime: OciRuntime, identity: str) -> None:
+    file = runtime.directory / "exec.pid"
+    path = document(runtime, args=["sleep", "1000"])
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    runtime.call("exec", "--process", path, "--detach", "--pid-file", str(file), identity, **quiet)
+    pid = int(file.read_text())
+    assert Path(f"/proc/{pid}/cmdline").read_text() == "sleep\x001000\x00"
+    assert os.readlink(f"/proc/{pid}/ns/pid") == os.readlink(f"/proc/{runtime.pid(identity)}/ns/pid")
+
+
+def test_program_that_is_missing(runtime: OciRuntime, identity: str) -> None:
+    result = runtime.fails("exec", identity, "nosuchprogram")
+    assert result.status == 255
+    assert "executable file not found in $PATH" in result.err
+    assert "no such file or directory" in runtime.fails("exec", identity, "/bin/nosuch").err
+    assert "permission denied" in runtime.fails("exec", identity, "/etc/passwd").err
+    assert runtime.status(identity) == "running"
+
+
+def test_in_a_stopped_container(runtime: OciRuntime, bundle: Bundle) -> None:
+    identity = runtime.start(bundle.runs("true"))
+    runtime.wait_stopped(identity)
+    result = runtime.fails("exec", identity, "true")
+    assert result.status == 255
+    assert "cannot exec" in result.err
+
+
+def test_in_a_created_container(runtime: OciRuntime, bundle: Bundle) -> None:
+    """The container's program has not run yet, but its namespaces are there."""
+    identity = runtime.create(bundle.runs("sleep", "1000"))
+    assert runtime.exec(identity, "hostname").out == "inside\n"
+
+
+def test_many_at_once(runtime: OciRuntime, identity: str) -> None:
+    command = runtime.command("exec", identity, "sh", "-c", "echo $0")
+    running = [
+        runtime.account.popen([*command, str(number)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) for number in range(6)
+    ]
+    assert [process.communicate(timeout=30)[0] for process in running] == [f"{number}\n".encode() for number in range(6)]
+
+
+def test_in_a_user_namespace(runtime: OciRuntime, bundle: Bundle) -> None:
+    bundle.namespace("user")
+    for kind in ("uidMappings", "gidMappings"):
+        bundle.linux[kind] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+    with runtime.running(bundle.runs("sleep", "1000")) as identity:
+        out = runtime.exec(identity, "sh", "-c", "id -u; id -g; cat /proc/self/uid_map", flags=("--user", "1000:1000")).out
+    assert out.split() == ["1000", "1000", "0", "100000", "65536"]
+
+
+def test_descriptors_of_the_caller_stay_outside(runtime: OciRuntime, identity: str) -> None:
+    command = runtime.command("exec", identity, "ls", "/proc/self/fd")
+    result = runtime.account.run(["sh", "-c", 'exec "$@" 7</ 8</etc/passwd', "sh", *command], status=0)
+    assert result.out.split() == ["0", "1", "2", "3"]  # 3 is the directory that ls reads
