@@ -126,15 +126,21 @@ class LayerStore:
 
 
 def empty_trash(store: Store, user_namespace: UserNamespace | None = None) -> None:
-    """Remove what is in the trash, inside the user namespace where the trees have other owners. What cannot be removed now stays there."""
+    """Remove what is in the trash, inside the user namespace where the trees have other owners.
+
+    Raises StoreError when something cannot be removed, as when it is mounted over; all the rest is gone then.
+    """
     if os.listdir(store.trash):
         userns.run(user_namespace or userns.choose(), remove_trash, store.trash)
 
 
 def remove_trash(directory: str) -> None:
     """`empty_trash` in a process that is in the right namespace already."""
+    failures = []
     for name in os.listdir(directory):
         try:
             durable.remove_tree(f"{directory}/{name}")
-        except StoreError:
-            continue
+        except StoreError as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]

@@ -84,7 +84,14 @@ def bring(
         for _ in range(min(unpacking, _UNPACKING, len(os.sched_getaffinity(0)))):
             workers.append(Worker(user_namespace, store.trash))
             stack.callback(workers[-1].close)
-        _Run(store, transfers, LayerStore(store, user_namespace), fetch, _OneAtATime(progress)).run(workers)
+        try:
+            _Run(store, transfers, LayerStore(store, user_namespace), fetch, _OneAtATime(progress)).run(workers)
+        except CrateError:
+            raise
+        except BaseException:
+            for worker in workers:
+                worker.kill()  # interrupted: what they were doing is swept by the next pull
+            raise
 
 
 class _Arrival:
@@ -175,6 +182,9 @@ class _Run:
                     arrival.end(0, failed=True)
             for thread in threads:
                 thread.join(10)
+            if not any(thread.is_alive() for thread in threads):
+                for arrival in self._arrivals.values():
+                    arrival.close()
         if self._error is not None:
             raise self._error
 

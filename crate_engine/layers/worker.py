@@ -85,6 +85,10 @@ class Worker:
         answer: dict[str, Any] = json.loads(message)
         return answer
 
+    def kill(self) -> None:
+        """End it in the middle of whatever it does; `close` still has to be called."""
+        os.kill(self._pid, signal.SIGKILL)
+
     def close(self) -> None:
         self._socket.close()
         os.waitpid(self._pid, 0)
@@ -99,16 +103,15 @@ class Worker:
 def _serve(number: int, mode: str, trash: str) -> int:
     """The worker process: jobs until the parent closes its end."""
     _leave_parent(number)
-    connection = socket.socket(fileno=number)
-    store.remove_trash(trash)
-    while True:
-        message, fds, _, _ = socket.recv_fds(connection, _MESSAGE, 1)
-        if not message:
-            return 0
-        job = json.loads(message)
-        blob = fds[0]
-        _run(connection, blob, job, mode)
-        os.close(blob)
+    with suppress(CrateError):
+        store.remove_trash(trash)  # of no concern to this pull
+    with socket.socket(fileno=number) as connection:
+        while True:
+            message, fds, _, _ = socket.recv_fds(connection, _MESSAGE, 1)
+            if not message:
+                return 0
+            _run(connection, fds[0], json.loads(message), mode)
+            os.close(fds[0])
 
 
 def _leave_parent(keep: int) -> None:
@@ -140,7 +143,10 @@ def _run(connection: socket.socket, blob: int, job: dict[str, str], mode: str) -
 
 
 def _answer(connection: socket.socket, answer: dict[str, Any]) -> None:
-    connection.send(json.dumps(answer).encode())
+    try:
+        connection.send(json.dumps(answer).encode())
+    except (BrokenPipeError, ConnectionResetError):
+        os._exit(0)  # the parent is gone, or does not want to know
 
 
 class _Incoming:

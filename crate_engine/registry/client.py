@@ -46,16 +46,17 @@ class Registry:
     """One registry, for the length of one pull. Methods may be called from several threads, once `manifest` has returned."""
 
     def __init__(self, host: str, *, insecure: Iterable[str] = ()) -> None:
-        """`host` as in a reference, with its port. For those listed in `insecure` certificates are not checked and plain http is tried as well;
-        for hosts of the loopback network it is tried too."""
+        """`host` as in a reference, with its port. For those listed in `insecure`, and on the loopback network as docker has it, certificates are
+        not checked and plain http is spoken where https is not."""
         import requests
 
         self._requests = requests
+        # What is not verified was asked to be so; a warning a request would drown everything else.
+        requests.packages.urllib3.disable_warnings()  # type: ignore[attr-defined]
         self._registry = host
         self._host = _HOSTS.get(host, host)
-        self._unverified = host in set(insecure)
-        self._plain_allowed = self._unverified or _is_loopback(host)
-        self._scheme = "https"
+        self._unverified = host in set(insecure) or _is_loopback(host)
+        self._scheme = "" if self._unverified else "https"
         self._session = requests.Session()
         self._session.headers.update({"User-Agent": "crate", "Accept-Encoding": "identity"})
         # Not None: requests would look for logins in ~/.netrc, for whatever host a redirect leads to.
@@ -77,7 +78,7 @@ class Registry:
         """
         wanted = digest or reference.digest
         what = f"pull {reference.familiar}"
-        if self._plain_allowed and not self._authorizations:
+        if self._unverified and not self._scheme:
             self._choose_scheme()
         path = f"/v2/{reference.repository}/manifests/{wanted or reference.tag}"
         with self._get(path, reference.repository, what, {"Accept": ", ".join(media_types.ACCEPTED)}) as response:
@@ -134,7 +135,7 @@ class Registry:
         """https, or http where that is allowed and https is not spoken. No login is sent."""
         for scheme in ("https", "http"):
             try:
-                self._send("GET", f"{scheme}://{self._host}/v2/", {}, verify=False).close()
+                self._send("GET", f"{scheme}://{self._host}/v2/", {}).close()
             except self._requests.RequestException:
                 continue
             self._scheme = scheme
@@ -173,7 +174,7 @@ class Registry:
         origin = urlsplit(url)[:2]
         for _ in range(limits.REDIRECTS + 1):
             own = {"Authorization": authorization} if authorization and urlsplit(url)[:2] == origin else {}
-            response = self._send("GET", url, {**headers, **own}, verify=not self._unverified)
+            response = self._send("GET", url, {**headers, **own})
             if response.status_code not in _REDIRECTS or "Location" not in response.headers:
                 return response
             target = urljoin(url, response.headers["Location"])
@@ -186,8 +187,8 @@ class Registry:
             url = target
         raise RegistryError(f"follow redirect of {self._registry}: there are more than {limits.REDIRECTS}")
 
-    def _send(self, method: str, url: str, headers: dict[str, str], *, verify: bool, form: str | None = None) -> Any:
-        # A True here would win over REQUESTS_CA_BUNDLE and SSL_CERT_FILE; None leaves the choice to the session and the environment.
+    def _send(self, method: str, url: str, headers: dict[str, str], *, form: str | None = None) -> Any:
+        # None, and not True, leaves the authorities to the environment (REQUESTS_CA_BUNDLE).
         return self._session.request(
             method,
             url,
@@ -196,7 +197,7 @@ class Registry:
             stream=True,
             allow_redirects=False,
             timeout=(limits.CONNECT_SECONDS, limits.STALL_SECONDS),
-            verify=None if verify else False,
+            verify=False if self._unverified else None,
         )
 
     def _authorize(self, refused: Any, scope: str, repository: str) -> None:
@@ -223,9 +224,7 @@ class Registry:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         what = f"log in to {self._registry}"
         try:
-            response = self._send(
-                "POST" if request.form else "GET", request.url, headers, verify=not self._unverified, form=request.form or None
-            )
+            response = self._send("POST" if request.form else "GET", request.url, headers, form=request.form or None)
         except (self._requests.RequestException, OSError) as error:
             raise self._unreachable(what, error) from error
         with response:

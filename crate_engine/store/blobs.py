@@ -124,6 +124,8 @@ class BlobWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if not self.present and self.offset == 0 and self._size:
+            os.unlink(self._path)  # nothing to continue from
         os.close(self.fd)
 
     def _continue(self) -> None:

@@ -108,6 +108,8 @@ def remove_at(parent: int, name: str | bytes, *, shown: str) -> None:
 def _remove_directory(parent: int, name: bytes, shown: str) -> None:
     """Depth first with at most `_DEEPEST` fds: what lies deeper is moved up into the topmost directory, which is then read again."""
     top = _enter(parent, name, shown)
+    if top is None:
+        return
     # (fd, its name in the directory above, subdirectories still to go); the deepest is last.
     stack = [(top, name, _empty(top, shown))]
     moved = 0
@@ -125,6 +127,8 @@ def _remove_directory(parent: int, name: bytes, shown: str) -> None:
             elif len(stack) < _DEEPEST:
                 below = pending.pop()
                 fd = _enter(directory, below, shown)
+                if fd is None:
+                    continue
                 stack.append((fd, below, []))
                 stack[-1][2].extend(_empty(fd, shown))
             else:
@@ -151,8 +155,8 @@ def _empty(directory: int, shown: str) -> list[bytes]:
     return subdirectories
 
 
-def _enter(parent: int, name: bytes, shown: str) -> int:
-    """Open a subdirectory of the same mount, made readable when its owner may do that."""
+def _enter(parent: int, name: bytes, shown: str) -> int | None:
+    """Open a subdirectory of the same mount, made readable when its owner may do that. None: another process has just removed it."""
     how = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV
     try:
         try:
@@ -164,6 +168,8 @@ def _enter(parent: int, name: bytes, shown: str) -> int:
             finally:
                 os.close(handle)
             return openat2(parent, name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, how)
+    except FileNotFoundError:
+        return None
     except OSError as error:
         raise _failed(f"{shown}: {os.fsdecode(name)}", error) from error
 

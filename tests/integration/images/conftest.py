@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import ssl
 import subprocess
 import sys
 import tarfile
@@ -104,6 +105,10 @@ class Server:
         self._thread.start()
         self.host = f"127.0.0.1:{self._server.server_port}"
 
+    def encrypt(self, context: ssl.SSLContext) -> None:
+        """Speak TLS from now on."""
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+
     def close(self) -> None:
         self.closing.set()
         self._server.shutdown()
@@ -147,7 +152,7 @@ class Server:
         *tags: str,
         layers: list[bytes],
         docker: bool = False,
-        compress: Callable[[bytes], bytes] = lambda content: gzip.compress(content, 1),
+        compress: Callable[[bytes], bytes] = lambda content: gzip.compress(content, 1, mtime=0),
         diff_ids: list[str] | None = None,
         **config: object,
     ) -> dict[str, Any]:

@@ -7,6 +7,9 @@ import gzip
 import io
 import json
 import random
+import shutil
+import ssl
+import subprocess
 import tarfile
 import time
 from collections.abc import Callable
@@ -444,6 +447,18 @@ def test_plain_http_is_only_spoken_where_it_is_allowed(puller: Any) -> None:
     # A name that is not loopback's: nothing is asked in plain http, so nothing can be answered.
     message = puller.refused("crate-test.invalid/app:1", "RegistryUnreachable", ATTEMPTS=1)
     assert "crate-test.invalid cannot be reached" in message
+
+
+def test_certificates_are_not_checked_on_the_loopback_network(server: Any, puller: Any, tmp_path: Any, name: str) -> None:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs openssl to make a certificate")
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=other.example", "-days", "1"]
+    subprocess.run([*command, "-keyout", tmp_path / "key", "-out", tmp_path / "certificate"], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "certificate", tmp_path / "key")
+    server.encrypt(context)
+    puller.pulled(name)
 
 
 def test_nothing_that_listens_is_one_clear_line(puller: Any) -> None:

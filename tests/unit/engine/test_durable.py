@@ -9,6 +9,8 @@ import pytest
 
 from crate_engine.errors import StoreError
 from crate_engine.store import durable
+from crate_engine.system.mount import bind, make_private
+from crate_engine.system.process import CLONE_NEWNS, unshare
 
 
 def test_write_replaces_the_file_with_the_mode_asked_for_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -62,7 +64,7 @@ def test_remove_tree_goes_deeper_than_there_are_file_descriptors_and_names_may_b
     top = tmp_path / "tree"
     top.mkdir()
     fd = os.open(top, os.O_RDONLY)
-    for _ in range(1500):
+    for _ in range(1100):
         os.mkdir("d" * 50, dir_fd=fd)
         os.mkdir("side", dir_fd=fd)
         os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=fd))
@@ -93,3 +95,24 @@ def test_trash_moves_out_of_sight_first(tmp_path: Path) -> None:
     assert os.path.isdir(moved)
     with pytest.raises(FileNotFoundError):
         durable.trash(str(tmp_path / "layer"), str(tmp_path / "trash"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: mounts in a mount namespace of its own")
+def test_remove_tree_stops_at_a_mount_and_names_it(tmp_path: Path) -> None:
+    canary, inside = tmp_path / "canary", tmp_path / "tree" / "a" / "mounted"
+    canary.mkdir()
+    (canary / "file").write_text("alive")
+    inside.mkdir(parents=True)
+    child = os.fork()
+    if child == 0:
+        try:
+            unshare(CLONE_NEWNS)
+            make_private()
+            bind(str(canary), str(inside))
+            durable.remove_tree(str(tmp_path / "tree"))
+        except StoreError as error:
+            os._exit(0 if "mounted: something is mounted there" in str(error) else 2)
+        finally:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert (canary / "file").read_text() == "alive"

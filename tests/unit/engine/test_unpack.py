@@ -44,6 +44,8 @@ class Layer:
             device=(0, 0),
             xattrs={},
         )
+        if action is Action.DIRECTORY:
+            entry.mode = 0o755
         for name, value in fields.items():
             setattr(entry, name, value)
         if action is Action.FILE:
