@@ -7,13 +7,27 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 LAUNCHERS = Path(__file__).parents[2] / "launchers"
 PACKAGES = {"crate": "crate_engine", "crate-runc": "crate_runc"}
 VERSION = f"python3.{sys.version_info.minor}"
-TELL = "import sys; print(sys.executable, sys.flags.isolated, sys.flags.no_site, __file__, sys.argv[1:], sep='\\n')"
+TELL = r"""
+import sys
+f = sys.flags
+print(sys.executable, f"isolated {f.isolated} no_site {f.no_site} utf8 {f.utf8_mode}", __file__, ascii(sys.argv[1:]), sep="\n")
+"""
+
+
+class Started(NamedTuple):
+    """What the package was started with, as TELL prints it."""
+
+    python: str
+    flags: str
+    main: Path
+    arguments: str
 
 
 def install(prefix: Path, packages: str, program: str = "crate-runc") -> Path:
@@ -33,10 +47,15 @@ def add_python(directory: Path, *names: str) -> None:
         (directory / name).symlink_to(sys.executable)
 
 
-def start(launcher: Path | str, *arguments: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> list[str]:
+def start(launcher: Path | str, *arguments: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> Started:
     result = subprocess.run([launcher, *arguments], cwd=cwd, env=env or {}, capture_output=True, text=True, check=True)
     assert result.stderr == ""
-    return result.stdout.splitlines()
+    return _started(result.stdout)
+
+
+def _started(output: str) -> Started:
+    python, flags, main, arguments = output.splitlines()
+    return Started(python, flags, Path(main), arguments)
 
 
 @pytest.fixture
@@ -51,20 +70,20 @@ def environment(tmp_path: Path) -> Path:
 def test_it_starts_the_package_isolated_and_without_site(tmp_path: Path, program: str) -> None:
     launcher = install(tmp_path, f"lib/{VERSION}/site-packages", program)
     add_python(launcher.parent, VERSION)
-    executable, isolated, no_site, file, _ = start(launcher)
-    assert (executable, isolated, no_site) == (str(launcher.parent / VERSION), "1", "1")
-    assert Path(file).samefile(tmp_path / f"lib/{VERSION}/site-packages" / PACKAGES[program] / "__main__.py")
+    started = start(launcher)
+    assert (started.python, started.flags) == (str(launcher.parent / VERSION), "isolated 1 no_site 1 utf8 1")
+    assert started.main.samefile(tmp_path / f"lib/{VERSION}/site-packages" / PACKAGES[program] / "__main__.py")
 
 
 def test_arguments_arrive_unchanged(environment: Path) -> None:
-    arguments = ["", "a b", "*", "$HOME", "--", "line\\nbreak", "'\""]
-    assert start(environment, *arguments)[4] == repr(arguments)
+    arguments = ["", "a b", "*", "$HOME", "--", "line\\nbreak", "'\"", "é", "\udcff"]
+    assert start(environment, *arguments, env={"LC_ALL": "C"}).arguments == ascii(arguments)
 
 
 def test_the_environment_needs_no_path_and_cannot_mislead_python(environment: Path, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("print('misled')")
     env = {"PATH": "", "PYTHONPATH": str(tmp_path), "PYTHONHOME": "/nowhere", "PYTHONSTARTUP": "/nowhere", "CDPATH": "/"}
-    assert len(start(environment, env=env)) == 5
+    assert start(environment, env=env).flags == "isolated 1 no_site 1 utf8 1"
 
 
 def test_it_is_found_through_a_chain_of_relative_and_absolute_links(environment: Path, tmp_path: Path) -> None:
@@ -78,15 +97,15 @@ def test_it_is_found_through_a_chain_of_relative_and_absolute_links(environment:
     directory = tmp_path / "directory"
     directory.symlink_to(environment.parent)
     for start_at in (absolute, relative, last, directory / "crate-runc"):
-        assert Path(start(start_at)[3]).resolve().is_relative_to(environment.parents[1])
+        assert start(start_at).main.resolve().is_relative_to(environment.parents[1])
 
 
 def test_it_is_found_by_a_relative_path_and_through_path(environment: Path) -> None:
-    expected = start(environment)[3]
-    assert Path(start("./crate-runc", cwd=environment.parent)[3]).samefile(expected)
-    assert Path(start("/bin/sh", "crate-runc", cwd=environment.parent)[3]).samefile(expected)
+    expected = start(environment).main
+    assert start("./crate-runc", cwd=environment.parent).main.samefile(expected)
+    assert start("/bin/sh", "crate-runc", cwd=environment.parent).main.samefile(expected)
     found = start("/usr/bin/env", "crate-runc", env={"PATH": str(environment.parent)})
-    assert Path(found[3]).samefile(expected)
+    assert found.main.samefile(expected)
 
 
 def test_it_starts_in_a_directory_that_is_gone(environment: Path, tmp_path: Path) -> None:
@@ -94,27 +113,27 @@ def test_it_starts_in_a_directory_that_is_gone(environment: Path, tmp_path: Path
     gone.mkdir()
     script = 'cd "$1" && rmdir "$1" && exec "$2" x'
     output = subprocess.run(["sh", "-c", script, "sh", gone, environment], capture_output=True, text=True, check=True)
-    assert output.stdout.splitlines()[4] == "['x']"  # on standard error a shell may remark that the directory is gone
+    assert _started(output.stdout).arguments == "['x']"  # on standard error a shell may remark that the directory is gone
 
 
 def test_the_python_of_the_packages_version_is_taken_where_several_are_installed(tmp_path: Path) -> None:
     launcher = install(tmp_path, "lib/python3.1/site-packages")
     shutil.copytree(tmp_path / "lib/python3.1", tmp_path / f"lib/{VERSION}")
     add_python(launcher.parent, "python3", VERSION)
-    assert f"/lib/{VERSION}/" in start(launcher)[3]
+    assert f"/lib/{VERSION}/" in str(start(launcher).main)
 
 
 def test_a_prefix_without_python_uses_the_one_of_the_same_version_in_path(tmp_path: Path) -> None:
     launcher = install(tmp_path / "prefix", "lib/python3.99/site-packages")
     (tmp_path / "elsewhere").mkdir()
     add_python(tmp_path / "elsewhere", "python3.99")
-    assert start(launcher, env={"PATH": str(tmp_path / "elsewhere")})[0] == str(tmp_path / "elsewhere" / "python3.99")
+    assert start(launcher, env={"PATH": str(tmp_path / "elsewhere")}).python == str(tmp_path / "elsewhere" / "python3.99")
 
 
 def test_packages_in_a_target_directory_are_found(tmp_path: Path) -> None:
     launcher = install(tmp_path, ".")
     add_python(launcher.parent, "python3")
-    assert Path(start(launcher)[3]).samefile(tmp_path / "crate_runc/__main__.py")
+    assert start(launcher).main.samefile(tmp_path / "crate_runc/__main__.py")
 
 
 def test_without_a_python_it_says_so_and_ends_with_127(tmp_path: Path) -> None:
@@ -134,9 +153,9 @@ def test_an_editable_install_is_started_through_site(tmp_path: Path) -> None:
     (environment / f"lib/{VERSION}/site-packages/crate.pth").write_text(str(source.parent))
     launcher = environment / "bin" / "crate-runc"
     shutil.copy(LAUNCHERS / "crate-runc", launcher)
-    executable, isolated, no_site, file, arguments = start(launcher, "state", "x")
-    assert (executable, isolated, no_site) == (str(environment / "bin/python3"), "1", "0")
-    assert (Path(file).parent, arguments) == (source, "['state', 'x']")
+    started = start(launcher, "state", "x")
+    assert (started.python, started.flags) == (str(environment / "bin/python3"), "isolated 1 no_site 0 utf8 1")
+    assert (started.main.parent, started.arguments) == (source, "['state', 'x']")
 
 
 def test_the_two_launchers_differ_in_their_names_alone() -> None:
