@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 
 from crate_engine.container import Container, view
-from crate_engine.errors import ContainerNotRunning, ContainerRunning, ImageNotFound, UsageError
+from crate_engine.errors import ContainerNotFound, ContainerNotRunning, ContainerRunning, ImageNotFound, UsageError
 from crate_engine.settings import Settings
 from crate_engine.store.containers import ContainerStore, Record
 from crate_engine.store.images import Image, ImageStore
@@ -186,23 +186,24 @@ class Engine:
     def containers(self, *, all: bool = False) -> list[Container]:
         """The running ones, or all; newest first."""
         found = [view(record, self._settled(record)) for record in self._containers.all()]
-        return [container for container in found if all or container.status in ("running", "starting")]
+        shown = ("created", "starting", "running", "stopping", "exited") if all else ("starting", "running")
+        return [container for container in found if container.status in shown]
 
     def container(self, name: str) -> Container:
         """By name, id, or the beginning of one id only. Raises ContainerNotFound or AmbiguousName."""
         record = self._containers.find(name)
-        return view(record, self._settled(record))
+        return view(record, self._existing(record))
 
     def logs(self, name: str, *, follow: bool = False, tail: int | None = None, timestamps: bool = False) -> Iterator[LogLine]:
         """What the container wrote, `tail` being how many of the last lines; `follow` goes on until it has ended.
 
         Every line has its time; `timestamps` is for callers that print.
         """
-        from crate_engine import logs, stopping
+        from crate_engine import logs, waiting
 
         record = self._containers.find(name)
         path = f"{self._containers.directory(record.id)}/container.log"
-        return logs.read(path, tail=tail, follow=(lambda: stopping.monitor_pidfd(self.store, record)) if follow else None)
+        return logs.read(path, tail=tail, follow=(lambda: waiting.monitor_pidfd(self.store, record)) if follow else None)
 
     def exec(self, name: str, options: ExecOptions) -> int:
         """Run a second program in a running container; returns its exit status, or 0 at once when detached."""
@@ -222,7 +223,7 @@ class Engine:
         from crate_engine import inspection
 
         record = self._containers.find(name)
-        return inspection.document(self._containers, record, self._settled(record))
+        return inspection.document(self._containers, record, self._existing(record))
 
     def _create(self, options: RunOptions) -> Record:
         from crate_engine import creation
@@ -272,6 +273,12 @@ class Engine:
             from crate_engine import stopping
 
             return stopping.settle(self.store, record)
+        return condition
+
+    def _existing(self, record: Record) -> Condition:
+        condition = self._settled(record)
+        if condition.status == "removed":
+            raise ContainerNotFound(f"container {record.name}: no such container")
         return condition
 
     def _discard(self, record: Record) -> None:

@@ -18,6 +18,7 @@ from crate_engine.runtime.client import run_quietly
 from crate_engine.store import durable
 from crate_engine.store.containers import Condition, ContainerStore, Record, is_same
 from crate_engine.system import userns
+from crate_engine.waiting import wait_for_monitor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ def start(store: Store, record: Record, *, attach: bool, dns: tuple[str, ...], w
     condition = containers.condition(record.id)
     if condition.status in ("running", "starting"):
         raise ContainerRunning(f"start container {record.name}: it is {condition.status} already")
+    if condition.status == "stopping":
+        wait_for_monitor(store, record)
+        condition = containers.condition(record.id)
     if condition.stale:
         clean_up(store, record, condition)
     instructions = _instructions(store, record, attach=attach, dns=dns, warn=warn)

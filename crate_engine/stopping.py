@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import select
 import signal
 import time
 
 from crate_engine import attach, starting
 from crate_engine.errors import ContainerNotFound, ContainerNotRunning, CrateError, UsageError
 from crate_engine.layers.store import empty_trash
-from crate_engine.monitor import launch
-from crate_engine.store.containers import Condition, ContainerStore, Record, is_same
+from crate_engine.store.containers import Condition, ContainerStore, Record
+from crate_engine.waiting import wait_for, wait_for_monitor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from crate_engine.store.paths import Store
 
+GONE = "removed"
+"""The status of a container that is not in the store any more."""
 _KILL_SECONDS = 10
 _STARTING_SECONDS = 30
 
@@ -29,26 +29,30 @@ def stop(store: Store, record: Record, stop_signal: str, timeout: int | None) ->
         condition = _wait_until_started(containers, record)
     if condition.status == "running":
         starting.kill(condition.pid, condition.start_time, signal_number(stop_signal))
-        if not _wait_for(condition.pid, condition.start_time, timeout if timeout is not None else _KILL_SECONDS):
+        if not wait_for(condition.pid, condition.start_time, timeout if timeout is not None else _KILL_SECONDS):
             starting.kill(condition.pid, condition.start_time, signal.SIGKILL)
-            if not _wait_for(condition.pid, condition.start_time, _KILL_SECONDS):
+            if not wait_for(condition.pid, condition.start_time, _KILL_SECONDS):
                 raise CrateError(f"stop container {record.name}: process {condition.pid} did not end on SIGKILL")
-    _wait_for_monitor(store, record)
+    wait_for_monitor(store, record)
     settle(store, record)
 
 
 def settle(store: Store, record: Record) -> Condition:
-    """Clean up after a killed monitor, once; the container's condition after that."""
+    """Clean up after a killed monitor, once; the container's condition after that, of status GONE where it was made with --rm."""
     containers = ContainerStore(store)
     try:
         with containers.lock(record.id):
             condition = containers.condition(record.id)
-            if condition.stale and condition.status != "running":
-                starting.clean_up(store, record, condition)
+            if not condition.stale or condition.status == "running":
+                return condition
+            starting.clean_up(store, record, condition)
+            if not record.options.remove:
                 return containers.condition(record.id)
-            return condition
+            containers.take_out(record)  # what its monitor would have done at the end
     except ContainerNotFound:
-        return Condition(status="exited")  # removed meanwhile, as after --rm
+        return Condition(status=GONE)  # removed meanwhile, as after --rm
+    empty_trash(store)
+    return Condition(status=GONE)
 
 
 def wait(store: Store, record: Record) -> int:
@@ -61,7 +65,7 @@ def wait(store: Store, record: Record) -> int:
             attachment.close()
     condition = containers.condition(record.id)
     if condition.status == "running":
-        _wait_for(condition.pid, condition.start_time, None)
+        wait_for(condition.pid, condition.start_time, None)
         condition = settle(store, record)
     if condition.exit_code is None:
         raise ContainerNotRunning(f"wait for container {record.name}: " + _why_no_status(condition))
@@ -78,17 +82,6 @@ def discard(store: Store, record: Record) -> None:
     except ContainerNotFound:
         pass
     empty_trash(store)
-
-
-def monitor_pidfd(store: Store, record: Record) -> int:
-    """Of the container's living monitor, which the caller closes, or -1."""
-    condition = ContainerStore(store).condition(record.id)
-    if not condition.monitor:
-        return -1
-    try:
-        return os.pidfd_open(condition.monitor)
-    except ProcessLookupError:
-        return -1
 
 
 def signal_number(text: str) -> int:
@@ -116,45 +109,6 @@ def _wait_until_started(containers: ContainerStore, record: Record) -> Condition
             return condition
         time.sleep(0.02)
     raise CrateError(f"stop container {record.name}: it has been starting for {_STARTING_SECONDS} seconds")
-
-
-def _wait_for(pid: int, start_time: int, timeout: float | None) -> bool:
-    """Whether the process has ended within `timeout` seconds; None or a negative number: as long as it takes."""
-    try:
-        pidfd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        if not is_same({"pid": pid, "start_time": start_time}):
-            return True
-        poll = select.poll()
-        poll.register(pidfd, select.POLLIN)
-        return bool(poll.poll(None if timeout is None or timeout < 0 else timeout * 1000))
-    finally:
-        os.close(pidfd)
-
-
-def _wait_for_monitor(store: Store, record: Record) -> None:
-    """Until the container's end is recorded and its things are cleaned up: the monitor then closes its socket to everyone."""
-    pidfd = monitor_pidfd(store, record)
-    if pidfd < 0:
-        return
-    try:
-        attachment = attach.connect(ContainerStore(store).run_directory(record.id))
-        if attachment is not None:
-            try:
-                attachment.wait_exited()
-            except ContainerNotRunning:
-                pass
-            finally:
-                attachment.close()
-            launch.collect()
-            return
-        poll = select.poll()
-        poll.register(pidfd, select.POLLIN)
-        poll.poll(_KILL_SECONDS * 1000)
-    finally:
-        os.close(pidfd)
 
 
 def _why_no_status(condition: Condition) -> str:

@@ -51,7 +51,7 @@ NETWORK_SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_gr
 """For a network namespace of the container's own: low ports and ping(8) need no capability there."""
 
 
-def mounts(*, terminal_group: bool, own_network: bool, cgroup: bool) -> list[dict[str, Any]]:
+def mounts(*, terminal_group: bool, own_network: bool) -> list[dict[str, Any]]:
     """In the order they are made. `own_network`: sysfs may only be mounted by the owner of the network namespace; else it is bound.
 
     /run is a tmpfs that begins with what the image has there, as some images keep directories of their services in it.
@@ -71,8 +71,8 @@ def mounts(*, terminal_group: bool, own_network: bool, cgroup: bool) -> list[dic
         entries.append(_mount("/sys", "sysfs", ["nosuid", "noexec", "nodev", "ro"]))
     else:
         entries.append(_mount("/sys", "bind", ["rbind", "nosuid", "noexec", "nodev", "ro"], source="/sys"))
-    if cgroup:
-        entries.append(_mount("/sys/fs/cgroup", "cgroup", ["nosuid", "noexec", "nodev", "relatime", "ro"]))
+    # Over a bound /sys as well: the host's control groups below it could be writable, where they are delegated (CVE-2023-25809).
+    entries.append(_mount("/sys/fs/cgroup", "cgroup", ["nosuid", "noexec", "nodev", "relatime", "ro"]))
     return entries
 
 

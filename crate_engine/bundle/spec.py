@@ -129,7 +129,6 @@ def _mounts(options: RunOptions, place: Place) -> list[dict[str, Any]]:
     mounts = defaults.mounts(
         terminal_group=place.mode != _SINGLE,
         own_network=not rootless or place.network != "host",
-        cgroup=not rootless or place.network != "host",
     )
     wanted = volumes(options)
     taken = {volume.destination for volume in wanted}

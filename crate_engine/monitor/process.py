@@ -24,7 +24,7 @@ def main(kind: str) -> None:
     os.closerange(_CONTROL + 1, 1 << 20)
     os.umask(0o022)
     os.chdir("/")
-    wake = _watch_children()
+    wake = watch_children()
     process.set_subreaper()
     control = socket.socket(fileno=_CONTROL)
     control.setblocking(True)
@@ -84,7 +84,7 @@ def tell_failure(control: socket.socket, error: CrateError) -> None:
         pass  # whoever asked is gone
 
 
-def _watch_children() -> int:
+def watch_children() -> int:
     """Returns an fd that becomes readable when a child ended. Handlers rather than SIG_IGN, which programs started here would inherit."""
     readable, writable = os.pipe()
     os.set_blocking(readable, False)

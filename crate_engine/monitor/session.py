@@ -154,20 +154,27 @@ class ContainerSession:
             self._control.close()
 
     def _conclude(self, code: int) -> None:
-        if self._pasta:
-            self._pasta.stop()
-        runtime_client.run_quietly(self._runtime, self._runtime.delete(self._id, force=True))
-        self._unmount()
-        if self._order["remove"]:
-            self._remove()
-        else:
-            records.write_exit(self._container, records.exit_record(code, self._started))
+        # The runtime takes longest, and meanwhile the rest is done.
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        deletion = runtime_client.spawn(self._runtime, self._runtime.delete(self._id, force=True), (null, null, null))
+        try:
+            if self._pasta:
+                self._pasta.stop()
+            self._unmount()
+            if self._order["remove"]:
+                self._remove()
+            else:
+                records.write_exit(self._container, records.exit_record(code, self._started))
+        finally:
+            os.waitpid(deletion, 0)
         durable.remove_tree(self._run)
 
     def _remove(self) -> None:
-        """`--rm`: out of the store first, in one step, then the name, then the files."""
+        """`--rm`: out of the store first, in one step, then the name, then the files. A crash of the host may undo it: the record, which is
+        not durable either, then shows it as exited."""
+        moved = f"{self._order['trash']}/{os.urandom(8).hex()}"
         try:
-            moved = durable.move_to_trash(self._container, self._order["trash"])
+            os.rename(self._container, moved)
         except FileNotFoundError:
             return  # another command removed it
         name = self._order["name_link"]

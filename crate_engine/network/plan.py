@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 
 from crate_engine.errors import UsageError
@@ -103,7 +102,11 @@ def _split(text: str, rest: str) -> tuple[str, str, str]:
     else:
         before, _, container = rest.rpartition(":")
         address, _, host = before.rpartition(":")
+        if ":" in address:
+            raise _wrong(text, "an IPv6 address is written [address]:host:container")
     if address:
+        import ipaddress  # half as long as all of this package; few name an address
+
         try:
             address = str(ipaddress.ip_address(address))
         except ValueError:

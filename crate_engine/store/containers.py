@@ -151,10 +151,13 @@ class ContainerStore:
             raise _missing(identity) from error
 
     def all(self) -> list[Record]:
-        """Newest first. What an interrupted `create` left is removed on the way."""
+        """Newest first, without damaged ones, which `find` complains about. What an interrupted `create` left is removed on the way."""
         records = []
         for identity in os.listdir(self._store.containers):
-            record = self._read(identity)
+            try:
+                record = self._read(identity)
+            except StoreError:
+                continue
             if record:
                 records.append(record)
             elif not os.path.exists(f"{self.directory(identity)}/container.json"):
