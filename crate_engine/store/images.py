@@ -138,16 +138,16 @@ class ImageStore:
             entries = self._entries()
             going, image_id = self._going(entries, name_or_id, force=force)
             kept = tuple(entry for entry in entries if entry not in going)
-            digests = {entry.digest for entry in going}
             lines = [f"Untagged: {reference.familiar}" for entry in going if (reference := _entry_reference(entry))]
-            if any(entry.digest in digests for entry in kept):
+            if any(self._id_or_digest(entry) == image_id for entry in kept):
                 self._write(kept)
+                self.prune()  # it may have been another manifest of the same image
                 return lines
             lines += [
                 f"Untagged: {digest.familiar}" for digest in _repo_digests(going) if f"Untagged: {digest.familiar}" not in lines
             ]
             if image_id in used:
-                if not force:
+                if not (force and lines):
                     raise ImageInUse(
                         f"remove image {name_or_id}: a container uses it",
                         hint="remove the container first, or force the removal of the name",

@@ -190,7 +190,7 @@ def is_layer_path(path: str, server: Any) -> bool:
     return "/blobs/" in path and len(server.documents[path][1]) > 1_000_000
 
 
-@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("part", ["/manifests/", "/blobs/"])
 def test_a_passing_fault_is_waited_out(server: Any, puller: Any, name: str, status: int, part: str) -> None:
     left = 2
@@ -385,7 +385,7 @@ def test_a_refused_token_ends_in_an_error(server: Any, puller: Any, name: str) -
 # redirects
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("status", [301, 307])
 def test_a_redirect_is_followed_without_the_login(server: Any, second: Any, puller: Any, name: str, status: int) -> None:
     token = bearer(server, lambda request: b'{"token":"good"}')
     server.fault = lambda request: (

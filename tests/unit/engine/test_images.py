@@ -188,6 +188,15 @@ def test_removing_one_of_two_names_only_untags(shelf: Shelf) -> None:
     assert shelf.blobs() == 4
 
 
+def test_one_of_two_manifests_of_an_image_goes_without_the_image(shelf: Shelf) -> None:
+    image_id = shelf.add("nginx")
+    assert shelf.add("other", media_type=media_types.OCI_LAYER + "+gzip") == image_id
+    assert shelf.names() == {image_id: ["nginx:latest", "other:latest"]}
+    assert shelf.blobs() == 5
+    assert shelf.images.remove("other", in_use={image_id}) == ["Untagged: other:latest"]
+    assert (shelf.names(), shelf.blobs()) == ({image_id: ["nginx:latest"]}, 4)
+
+
 def test_removing_the_last_name_prunes_what_nobody_needs(shelf: Shelf) -> None:
     one, two = shelf.add("one", "one", resolved=INDEX), shelf.add("two", "two")
     lines = shelf.images.remove("one")
@@ -224,6 +233,8 @@ def test_an_image_in_use_is_kept_and_loses_its_name_only_by_force(shelf: Shelf) 
     assert not any(line.startswith("Deleted") for line in lines)
     assert shelf.names() == {image_id: []}
     assert (shelf.blobs(), shelf.layers()) == (4, 2)
+    with pytest.raises(ImageInUse):  # there is no name left to take away
+        shelf.images.remove(image_id, force=True, in_use={image_id})
     shelf.images.remove(image_id)
     assert shelf.names() == {}
 
