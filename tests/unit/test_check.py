@@ -91,7 +91,7 @@ def test_root_installs_only_the_missing_packages_in_one_call(checkout: Checkout)
     checkout.run()
     update, install = checkout.called()[:2]
     assert update == "apt-get update -qq"
-    assert install == "apt-get install -y -qq --no-install-recommends runc podman passt python3-venv"
+    assert install == "apt-get install -y -qq --no-install-recommends runc podman passt python3-venv python3-pip"
 
 
 def test_the_packages_of_the_virtual_machine_are_wanted_only_where_there_is_one(checkout: Checkout) -> None:
