@@ -35,6 +35,8 @@ RESOLVED = "crate.image.resolved"
 ORIGINAL = "crate.image.original"
 """Annotation: the digest of the manifest that the registry sent, where that was docker's form of it."""
 UNPACKED_SIZE = "crate.image.unpacked-size"
+IDENTITY = "crate.image.id"
+"""Annotation: the image's id, so that looking one up need not read every manifest."""
 _ID = re.compile(r"(?:sha256:)?([0-9a-f]{1,64})", re.ASCII)
 _SHORTEST_ID = 3
 
@@ -89,7 +91,8 @@ class ImageStore:
         if entry is not None:
             # Its other names matter to no one who asks by name: one manifest and one configuration are read.
             return self._image([other for other in entries if other.digest == entry.digest])
-        return self._by_id(name_or_id)
+        same, _ = self._by_id(entries, name_or_id)
+        return self._image(same)
 
     def put(
         self,
@@ -112,6 +115,7 @@ class ImageStore:
             annotations[ORIGINAL] = str(original)
         if size is not None:
             annotations[UNPACKED_SIZE] = str(size)
+        annotations[IDENTITY] = self._manifest(descriptor).config.digest.hex
         new = Descriptor(descriptor.media_type, descriptor.digest, descriptor.size, annotations, platform or descriptor.platform)
         with lock(self._store, "image"):
             entries = self._entries()
@@ -139,7 +143,7 @@ class ImageStore:
             going, image_id = self._going(entries, name_or_id, force=force)
             kept = tuple(entry for entry in entries if entry not in going)
             lines = [f"Untagged: {reference.familiar}" for entry in going if (reference := _entry_reference(entry))]
-            if any(self._id_or_digest(entry) == image_id for entry in kept):
+            if any(self._id(entry) == image_id for entry in kept):
                 self._write(kept)
                 self.prune()  # it may have been another manifest of the same image
                 return lines
@@ -189,22 +193,27 @@ class ImageStore:
         """The entries that a removal takes away, and the id of their image."""
         entry = _by_name(entries, _reference(name_or_id))
         if entry is not None:
-            return [entry], self._id_or_digest(entry)
-        image = self._by_id(name_or_id)
-        going = [other for other in entries if self._id_or_digest(other) == image.id]
-        if len(image.names) > 1 and not force:
-            names = ", ".join(name.familiar for name in image.names)
+            return [entry], self._id(entry)
+        going, image_id = self._by_id(entries, name_or_id)
+        names = [reference.familiar for entry in going if (reference := _entry_reference(entry))]
+        if len(names) > 1 and not force:
             raise ImageInUse(
-                f"remove image {name_or_id}: it has several names: {names}", hint="remove it by name, or force the removal"
+                f"remove image {name_or_id}: it has several names: {', '.join(names)}",
+                hint="remove it by name, or force the removal",
             )
-        return going, image.id
+        return going, image_id
 
-    def _by_id(self, text: str) -> Image:
+    def _by_id(self, entries: tuple[Descriptor, ...], text: str) -> tuple[list[Descriptor], str]:
+        """All entries of the one image whose id begins like this, and the whole id."""
         match = _ID.fullmatch(text)
         if match and len(match[1]) >= (1 if text.startswith("sha256:") else _SHORTEST_ID):
-            found = [image for image in self.all() if image.id.startswith(match[1])]
+            found: dict[str, list[Descriptor]] = {}
+            for entry in entries:
+                if (image_id := self._id(entry)).startswith(match[1]):
+                    found.setdefault(image_id, []).append(entry)
             if len(found) == 1:
-                return found[0]
+                ((image_id, same),) = found.items()
+                return same, image_id
             if found:
                 raise ImageNotFound(f"find image {text}: several ids begin like this", hint="give more digits")
         raise ImageNotFound(
@@ -258,9 +267,11 @@ class ImageStore:
     def _config(self, manifest: Manifest) -> ImageConfig:
         return ImageConfig.from_json(self.blobs.read(manifest.config.digest))
 
-    def _id_or_digest(self, entry: Descriptor) -> str:
+    def _id(self, entry: Descriptor) -> str:
+        if _ID.fullmatch(identity := entry.annotations.get(IDENTITY, "")) and len(identity) == 64:
+            return identity
         try:
-            return self._manifest(entry).config.digest.hex
+            return self._manifest(entry).config.digest.hex  # another program wrote the entry
         except CrateError:
             return entry.digest.hex  # damaged, and removable all the same
 
@@ -286,7 +297,7 @@ def _moved(entry: Descriptor, entries: tuple[Descriptor, ...]) -> Descriptor | N
 
 
 def _without_name(entry: Descriptor) -> dict[str, str]:
-    return {key: value for key, value in entry.annotations.items() if key == UNPACKED_SIZE}
+    return {key: value for key, value in entry.annotations.items() if key in (UNPACKED_SIZE, IDENTITY)}
 
 
 def _reference(text: str) -> Reference | None:
