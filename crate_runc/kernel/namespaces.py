@@ -30,12 +30,17 @@ def setns(fd: int, flags: int) -> None:
     syscall("setns", fd, flags)
 
 
-def fork_sister() -> int:
-    """As os.fork, but the new process is a child of the caller's parent, which alone can wait for it.
+def fork(flags: int) -> int:
+    """As os.fork, but the child is in new namespaces. Raises OSError.
 
-    Python's after-fork callbacks do not run; with a single thread and no hash re-seeding they would change nothing that is used here.
+    Python's after-fork callbacks do not run; with a single thread they would change nothing that is used here.
     """
-    return syscall("clone", _CLONE_PARENT | signals.SIGCHLD, 0, 0, 0, 0)
+    return syscall("clone", flags | signals.SIGCHLD, 0, 0, 0, 0)
+
+
+def fork_sister() -> int:
+    """As fork, but the new process is a child of the caller's parent, which alone can wait for it."""
+    return fork(_CLONE_PARENT)
 
 
 def differing(pid: int) -> int:

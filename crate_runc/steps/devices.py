@@ -55,7 +55,7 @@ def _from_config(entry: dict[str, Any], *, bind: bool) -> Device:
         entry["path"],
         entry["type"],
         numbers,
-        entry.get("fileMode", 0o666) & 0o7777,
+        entry.get("fileMode", 0o666) & 0o7777 & 0o7777,
         entry.get("uid", 0),
         entry.get("gid", 0),
         bind=bind,

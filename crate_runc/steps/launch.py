@@ -37,7 +37,7 @@ def plan_working_directory(process: dict[str, Any]) -> list[ChildStep]:
 
 
 def plan_program(process: dict[str, Any], listen_fds: int) -> list[ChildStep]:
-    return [FindProgram(process["args"], process.get("env", []), process["user"]["uid"], listen_fds)]
+    return [FindProgram(process["args"], process.get("env", []), process.get("user", {}).get("uid", 0), listen_fds)]
 
 
 def plan_execute(process: dict[str, Any]) -> list[ChildStep]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from crate_runc.kernel import namespaces, prctl
+from crate_runc.kernel import interface, namespaces, prctl
 from crate_runc.steps.step import ChildStep
 
 TYPE_CHECKING = False
@@ -34,7 +34,9 @@ def plan_begin(wanted: dict[str, str]) -> list[ChildStep]:
 def plan_setup(wanted: dict[str, str]) -> list[ChildStep]:
     steps: list[ChildStep] = [Join(kind, wanted[kind]) for kind in _TOGETHER if wanted.get(kind)]
     new = [kind for kind in _TOGETHER if wanted.get(kind) == ""]
-    return [*steps, Unshare(new)] if new else steps
+    if new:
+        steps.append(Unshare(new))
+    return [*steps, Loopback()] if "network" in new else steps
 
 
 def plan_cgroup(wanted: dict[str, str]) -> list[ChildStep]:
@@ -60,6 +62,18 @@ class Unshare(ChildStep):
         for kind in self.kinds:
             flags |= FLAG_OF[kind]
         namespaces.unshare(flags)
+
+
+class Loopback(ChildStep):
+    """A new network namespace has nothing but this, and it is down."""
+
+    __slots__ = ()
+
+    def describe(self) -> str:
+        return "bring up the loopback interface"
+
+    def apply(self, child: ChildContext) -> None:
+        interface.bring_up("lo")
 
 
 class Join(ChildStep):

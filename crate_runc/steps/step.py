@@ -79,6 +79,7 @@ class ChildContext:
         "program",
         "root",
         "rootfs",
+        "seccomp",
         "stub",
         "terminal",
         "through_stub",
@@ -98,6 +99,7 @@ class ChildContext:
         self.terminal = -1
         self.program = ""
         self.environment: dict[str, str] = {}
+        self.seccomp = b""
         self.created = False
         self.through_stub = False
         self.stub = self.gate = -1

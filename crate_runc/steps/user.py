@@ -24,16 +24,16 @@ _NULL = (1, 3)
 
 
 def plan(process: dict[str, Any], last_capability: int) -> list[ChildStep]:
-    user = process["user"]
+    user = process.get("user", {})
     steps: list[ChildStep] = [Umask(user["umask"])] if "umask" in user else []
     identity = BecomeUser(
-        user["uid"],
-        user["gid"],
+        user.get("uid", 0),
+        user.get("gid", 0),
         user.get("additionalGids", []),
         _masks(process.get("capabilities"), last_capability),
         last_capability,
     )
-    steps += [OwnStdio(user["uid"]), identity] if user["uid"] else [identity]
+    steps += [OwnStdio(user["uid"]), identity] if user.get("uid") else [identity]
     if process.get("noNewPrivileges"):
         steps.append(NoNewPrivileges())
     return steps
@@ -105,7 +105,7 @@ class BecomeUser(ChildStep):
     def apply(self, child: ChildContext) -> None:
         masks = self.masks or dict.fromkeys(_SETS, 0) | {"bounding": -1}
         for number in range(self.last_capability + 1):
-            if not masks["bounding"] >> number & 1 and prctl.is_bounding(number):
+            if not masks["bounding"] >> number & 1:
                 prctl.drop_bounding(number)
         prctl.clear_ambient()
         prctl.set_keep_capabilities(True)
