@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 from crate_engine.network.plan import NetworkPlan, PortMapping, shown_ports
 from crate_engine.options import RunOptions
 from crate_engine.store.containers import Condition, Record
+from crate_engine.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import select
-from dataclasses import dataclass
 
 from crate_engine.errors import StoreError
 from crate_engine.jsontext import loads
 from crate_engine.system.libc import call
+from crate_engine.values import dataclass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

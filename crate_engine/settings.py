@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 
 from crate_engine.errors import SettingsError
+from crate_engine.values import dataclass
 
 TYPE_CHECKING = False  # importing typing takes longer than reading the settings of most people
 if TYPE_CHECKING:

@@ -6,12 +6,11 @@ annotations under their own names and are read by nothing here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from crate_engine.bundle import defaults, user
 from crate_engine.bundle.volumes import Volume
 from crate_engine.bundle.volumes import parse as parse_volume
 from crate_engine.errors import UsageError
+from crate_engine.values import dataclass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass
 
 from crate_engine.errors import UsageError
+from crate_engine.values import dataclass
 
 _ACCESS = ("ro", "rw")
 _PROPAGATION = ("private", "rprivate", "slave", "rslave", "shared", "rshared")

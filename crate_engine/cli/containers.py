@@ -111,7 +111,7 @@ def logs(session: Session, *, container: str, follow: bool, tail: str, timestamp
 
 def _with_image(engine: Engine, options: RunOptions, quiet: bool, act: Callable[[RunOptions], T]) -> T:
     """Act once the image is there. Mostly it is, and then asking first would be for nothing."""
-    from dataclasses import replace
+    from crate_engine.values import replace
 
     ready = replace(options, pull="never")
     if options.pull == "never" or (options.pull == "missing" and options.platform is None):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from crate_engine.errors import UsageError
+from crate_engine.values import dataclass
 
 MODES = ("private", "host", "none")
 DNS_ADDRESS = "169.254.1.1"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import socket
-from dataclasses import replace
 
 from crate_engine.errors import NetworkError, PortInUse
 from crate_engine.network.plan import NetworkPlan, PortMapping
+from crate_engine.values import replace
 
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 

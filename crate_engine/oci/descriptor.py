@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-
 from crate_engine import limits
 from crate_engine.errors import ImageError
 from crate_engine.oci.digest import Digest
 from crate_engine.oci.platform import Platform
 from crate_engine.oci.strict_json import Fields
+from crate_engine.values import dataclass, field, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

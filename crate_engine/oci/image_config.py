@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 
 from crate_engine import limits
 from crate_engine.errors import ImageError
 from crate_engine.oci.digest import Digest
 from crate_engine.oci.platform import Platform
 from crate_engine.oci.strict_json import Fields, parse
+from crate_engine.values import dataclass, field
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

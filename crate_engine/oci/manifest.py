@@ -5,13 +5,12 @@ A document has exactly one meaning: what its media type says, what the sender's 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-
 from crate_engine import limits
 from crate_engine.errors import ImageError
 from crate_engine.oci import media_types
 from crate_engine.oci.descriptor import Descriptor
 from crate_engine.oci.strict_json import Fields, dump, parse
+from crate_engine.values import dataclass, field, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

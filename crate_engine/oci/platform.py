@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from crate_engine.errors import UsageError
 from crate_engine.oci.strict_json import Fields
+from crate_engine.values import dataclass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import os
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
 
 from crate_engine.errors import AmbiguousName, ContainerNotFound, NameInUse, StoreError, UsageError
 from crate_engine.jsontext import dumps, loads
@@ -18,6 +17,7 @@ from crate_engine.options import RunOptions
 from crate_engine.store import durable
 from crate_engine.store.names import generate
 from crate_engine.system import process
+from crate_engine.values import asdict, dataclass, fields
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 
 from crate_engine import limits
 from crate_engine.errors import CrateError, ImageError, ImageInUse, ImageNotFound, InvalidReference, StoreError
@@ -23,6 +22,7 @@ from crate_engine.store import durable, leases
 from crate_engine.store.blobs import BlobStore
 from crate_engine.store.locks import lock
 from crate_engine.store.paths import Store
+from crate_engine.values import dataclass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
