@@ -154,7 +154,7 @@ def test_a_layout_whose_blob_was_changed_is_refused(layout: Path, tmp_path: Path
     with pytest.raises(ImageError):
         pull.load_layout(store, str(layout), Reference.parse("loaded:1"), user_namespace=userns.choose())
     assert ImageStore(store).all() == []
-    assert os.listdir(store.ingest) == []
+    assert [name for name in os.listdir(store.ingest) if not name.endswith(".part")] == []  # those are continued by the next pull
 
 
 def test_links_in_a_layout_lead_nowhere(layout: Path, tmp_path: Path) -> None:
