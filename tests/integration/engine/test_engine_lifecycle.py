@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
+import sys
 import time
 
 import pytest
 
-from .conftest import IMAGE, Crate, eventually
+from .conftest import IMAGE, REPOSITORY, Crate, eventually
 
 DETACHED = ("run", "-d", "--network", "none")
 
@@ -188,3 +190,25 @@ def test_what_cannot_be_understood_changes_nothing(crate: Crate, arguments: tupl
     _, errors = crate.both("create", *arguments, IMAGE, status=125)
     assert errors.startswith("crate: error: ")
     assert crate("ps", "-aq") == ""
+
+
+@pytest.mark.parametrize("kind", ["fuse-overlayfs", "copy"])
+def test_other_snapshots_than_an_overlay_work_alike(crate: Crate, kind: str) -> None:
+    """The kind is decided by the host; here the record of a created container is rewritten."""
+    if kind == "fuse-overlayfs" and not shutil.which(kind):
+        pytest.skip("needs fuse-overlayfs")
+    if kind == "fuse-overlayfs" and crate.start(["python3", "-c", "open('/dev/fuse', 'r+b', buffering=0)"]).wait():
+        pytest.skip(f"user {crate.uid} may not open /dev/fuse")
+    script = "test -x /bin/busybox && rm /etc/group && echo new > /etc/new && chown 5:5 /etc/new && ls /etc"
+    identity = crate("create", "--name", "other", "--network", "none", IMAGE, "sh", "-c", script).strip()
+    directory = crate.root / "containers" / identity
+    record = json.loads((directory / "container.json").read_text())
+    record["snapshot"] |= {"kind": kind} | ({"program": shutil.which(kind)} if kind == "fuse-overlayfs" else {})
+    (directory / "container.json").write_text(json.dumps(record))
+    if kind == "copy":
+        (layer,) = record["snapshot"]["lower"]
+        copy = f"import sys; sys.path.append({str(REPOSITORY)!r})\nfrom crate_engine.layers import snapshot\nfrom crate_engine.system import userns\n"
+        copy += f"userns.run(userns.choose(), snapshot.fill, {{'lower': [{layer!r}]}}, {str(directory / 'rootfs')!r})"
+        assert crate.start([sys.executable, "-c", copy]).wait() == 0
+    assert crate("start", "-a", "other").split() == ["hostname", "hosts", "new", "passwd", "resolv.conf"]
+    crate("rm", "other")
