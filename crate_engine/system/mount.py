@@ -10,7 +10,7 @@ from crate_engine.system.libc import AT_FDCWD, SYS_FSCONFIG, SYS_FSMOUNT, SYS_FS
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC = 1, 2, 4, 8, 32, 4096, 16384
 MS_PRIVATE, MS_SLAVE = 1 << 18, 1 << 19
 MNT_DETACH = 2
-_FSOPEN_CLOEXEC, _FSMOUNT_CLOEXEC, _MOVE_MOUNT_F_EMPTY_PATH = 1, 1, 4
+_FSOPEN_CLOEXEC, _FSMOUNT_CLOEXEC, _MOVE_MOUNT_F_EMPTY_PATH, _MOUNT_ATTR_NODEV = 1, 1, 4, 4
 _SET_FLAG, _SET_STRING, _CREATE = 0, 1, 6
 _PAGE = 4096
 
@@ -37,6 +37,7 @@ def make_private() -> None:
 def overlay(lower: list[str], upper: str, work: str, target: str, *, user_xattr: bool) -> None:
     """Mount an overlay; `lower` is in image order, lowest layer first. `user_xattr`: inside a user namespace (Linux 5.11).
 
+    Device nodes in it open nothing (`nodev`): an image may bring some, and the host's disks are no part of an image; /dev is a mount of its own.
     The options of mount(2) are one page; longer stacks go through fsconfig(2) with one `lowerdir+` a layer (Linux 6.5).
     """
     topmost_first = lower[::-1]
@@ -46,7 +47,7 @@ def overlay(lower: list[str], upper: str, work: str, target: str, *, user_xattr:
     if user_xattr:
         options += ",userxattr"
     if len(os.fsencode(options)) < _PAGE:
-        mount("overlay", target, "overlay", 0, options)
+        mount("overlay", target, "overlay", MS_NODEV, options)
         return
     context = syscall(SYS_FSOPEN, "overlay", _FSOPEN_CLOEXEC)
     try:
@@ -57,7 +58,7 @@ def overlay(lower: list[str], upper: str, work: str, target: str, *, user_xattr:
         if user_xattr:
             _configure(context, _SET_FLAG, "userxattr", None)
         _configure(context, _CREATE, None, None)
-        detached = syscall(SYS_FSMOUNT, context, _FSMOUNT_CLOEXEC, 0)
+        detached = syscall(SYS_FSMOUNT, context, _FSMOUNT_CLOEXEC, _MOUNT_ATTR_NODEV)
     except OSError as error:
         if error.errno == errno.EINVAL:
             raise OSError(errno.EINVAL, f"{len(lower)} layers need a kernel of 6.5 or later", target) from error

@@ -27,6 +27,7 @@ def overlay_listing(base: Path, layers: int) -> object:
         process.unshare(process.CLONE_NEWNS)
         mount.make_private()
         mount.overlay(lower, str(base / "up:per"), str(base / "work,dir"), str(base / "merged"), user_xattr=True)
+        assert os.statvfs(base / "merged").f_flag & os.ST_NODEV
         return [*sorted(os.listdir(base / "merged")), (base / "merged" / "same").read_text()]
 
     namespace = UserNamespace("single", ((0, os.geteuid(), 1),), ((0, os.getegid(), 1),))
