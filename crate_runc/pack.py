@@ -24,6 +24,7 @@ _PACKAGE = __name__.rpartition(".")[0]
 _DIRECTORY = os.path.dirname(__file__)
 _PATH = f"{_DIRECTORY}/__pycache__/pack.{sys.implementation.cache_tag}"
 _LENGTH = 8  # bytes of the length of the index, which comes first
+_LIMIT = (1 << 20) - 1
 _Spec = type(__spec__) if __spec__ else None  # importlib.machinery, without importing that
 
 
@@ -48,7 +49,11 @@ class _Finder:
         if status.st_mtime_ns != modified or status.st_size != size:
             self.is_stale = True
             return None
-        self._found[name] = marshal.loads(os.pread(self._fd, length, self._start + place))
+        try:
+            self._found[name] = marshal.loads(os.pread(self._fd, length, self._start + place))
+        except (EOFError, ValueError, TypeError):
+            self.is_stale = True
+            return None
         spec = _Spec(name, self, origin=file, is_package=is_package)  # type: ignore[arg-type]  # the base class is in a module that costs 1 ms
         if spec.submodule_search_locations is not None:
             spec.submodule_search_locations.append(file.rpartition("/")[0])
@@ -71,7 +76,7 @@ def install() -> None:
     fd, length, entries = -1, 0, {}
     try:
         fd = os.open(_PATH, os.O_RDONLY | os.O_CLOEXEC)
-        length = int.from_bytes(os.pread(fd, _LENGTH, 0), "little")
+        length = int.from_bytes(os.pread(fd, _LENGTH, 0)[:_LENGTH], "little") & _LIMIT
         entries = marshal.loads(os.pread(fd, length, _LENGTH))
     except (OSError, ValueError, EOFError, TypeError):
         pass
