@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 _PACKAGE = __name__.rpartition(".")[0]
 _DIRECTORY = os.path.dirname(__file__)
-_PATH = f"{_DIRECTORY}/__pycache__/pack.{sys.implementation.cache_tag}"
+_MAGIC = int.from_bytes(sys.modules["_frozen_importlib_external"].MAGIC_NUMBER[:2], "little")  # the version of the bytecode
+_PATH = f"{_DIRECTORY}/__pycache__/pack.{sys.implementation.cache_tag}-{_MAGIC}"
 _LENGTH = 8  # bytes of the length of the index, which comes first
 _LIMIT = (1 << 20) - 1
 _Spec = type(__spec__) if __spec__ else None  # importlib.machinery, without importing that
