@@ -65,6 +65,11 @@ class Attachment:
             if not kind:
                 raise ContainerNotRunning("wait for the container: its monitor was killed, and the exit status is lost")
 
+    def wait_closed(self) -> None:
+        """Until the monitor has nothing left to do."""
+        while self._next()[0]:
+            pass
+
     def join(self, *, terminal: bool, interactive: bool, pid: int = 0, streams: tuple[int, int, int] = (0, 1, 2)) -> int:
         """Copy until the process has ended; returns its exit status. `pid` when it was not this connection that started the process.
 

@@ -169,17 +169,10 @@ class Engine:
 
         record = self._containers.find(name)
         condition = self._containers.condition(record.id)
-        if condition.status in ("running", "starting", "stopping") and not condition.stale:
-            if not force and condition.status != "stopping":
-                raise ContainerRunning(
-                    f"remove container {record.name}: it is {condition.status}", hint=f"crate stop {record.name}, or crate rm -f"
-                )
-            stopping.stop(self.store, record, "SIGKILL", None)
-        elif condition.status == "running":
+        if condition.status in ("running", "starting"):
             if not force:
-                raise ContainerRunning(
-                    f"remove container {record.name}: it is running", hint=f"crate stop {record.name}, or crate rm -f"
-                )
+                hint = f"crate stop {record.name}, or crate rm -f"
+                raise ContainerRunning(f"remove container {record.name}: it is {condition.status}", hint=hint)
             stopping.stop(self.store, record, "SIGKILL", None)
         self._discard(record)
 

@@ -37,7 +37,7 @@ def start(store: Store, record: Record, *, attach: bool, dns: tuple[str, ...], w
     condition = containers.condition(record.id)
     if condition.status in ("running", "starting"):
         raise ContainerRunning(f"start container {record.name}: it is {condition.status} already")
-    if condition.status == "stopping":
+    if condition.monitor:
         wait_for_monitor(store, record)
         condition = containers.condition(record.id)
     if condition.stale:

@@ -6,7 +6,7 @@ import signal
 import time
 
 from crate_engine import attach, starting
-from crate_engine.errors import ContainerNotFound, ContainerNotRunning, CrateError, UsageError
+from crate_engine.errors import ContainerNotFound, ContainerNotRunning, ContainerRunning, CrateError, UsageError
 from crate_engine.layers.store import empty_trash
 from crate_engine.store.containers import Condition, ContainerStore, Record
 from crate_engine.waiting import wait_for, wait_for_monitor
@@ -61,6 +61,8 @@ def wait(store: Store, record: Record) -> int:
     if attachment is not None:
         try:
             return attachment.wait_exited()
+        except ContainerNotRunning:
+            pass  # its monitor was killed, or had just stopped listening
         finally:
             attachment.close()
     condition = containers.condition(record.id)
@@ -75,9 +77,12 @@ def wait(store: Store, record: Record) -> int:
 def discard(store: Store, record: Record) -> None:
     """Remove a container that does not run; one that another command removed first is no error."""
     containers = ContainerStore(store)
+    wait_for_monitor(store, record)
     settle(store, record)
     try:
         with containers.lock(record.id):
+            if containers.condition(record.id).status in ("running", "starting"):
+                raise ContainerRunning(f"remove container {record.name}: another command started it")
             containers.take_out(record)
     except ContainerNotFound:
         pass

@@ -6,7 +6,6 @@ import os
 import select
 
 from crate_engine import attach
-from crate_engine.errors import ContainerNotRunning
 from crate_engine.monitor import launch
 from crate_engine.store.containers import ContainerStore, Record, is_same
 
@@ -45,23 +44,20 @@ def wait_for(pid: int, start_time: int, timeout: float | None) -> bool:
 
 
 def wait_for_monitor(store: Store, record: Record) -> None:
-    """Until the container's end is recorded and its things are cleaned up: the monitor then closes its socket to everyone."""
+    """Until the container's end is recorded and everything is cleaned up; returns at once where no monitor lives."""
     pidfd = monitor_pidfd(store, record)
     if pidfd < 0:
         return
     try:
         attachment = attach.connect(ContainerStore(store).run_directory(record.id))
         if attachment is not None:
-            try:
-                attachment.wait_exited()
-            except ContainerNotRunning:
-                pass
-            finally:
-                attachment.close()
-            launch.collect()
-            return
-        poll = select.poll()
-        poll.register(pidfd, select.POLLIN)
-        poll.poll(_MONITOR_SECONDS * 1000)
+            attachment.wait_closed()
+            attachment.close()
+        else:
+            # It does not listen any more: it may still feed a client that is slow to read, but nothing else takes it long.
+            poll = select.poll()
+            poll.register(pidfd, select.POLLIN)
+            poll.poll(_MONITOR_SECONDS * 1000)
     finally:
         os.close(pidfd)
+        launch.collect()

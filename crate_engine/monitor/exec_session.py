@@ -56,7 +56,8 @@ class ExecSession:
         except OSError:
             self._control.close()
         status = os.waitstatus_to_exitcode(relay.serve(pid))
-        relay.finish(protocol.frame(protocol.EXITED, str(status if status >= 0 else 128 - status).encode()))
+        relay.announce(protocol.frame(protocol.EXITED, str(status if status >= 0 else 128 - status).encode()))
+        relay.finish()
 
     def _join(self) -> None:
         """Into the container's user namespace, and a mount namespace of our own there: the runtime's interpreter is sealed in it."""

@@ -74,20 +74,24 @@ class Relay:
         self._drain()
         return status
 
-    def finish(self, *frames: bytes) -> None:
-        """Send these last frames to every client and close; waits for clients that are still reading."""
+    def announce(self, *frames: bytes) -> None:
+        """Take no new clients, and send these last frames to every client as far as it reads now."""
         if self._listener:
             self._listener.close()
             self._listener = None
         for client in list(self._clients):
             client.frames.limit = 0  # nothing more is wanted from it
             self._send(client, b"".join(frames))
+
+    def finish(self) -> None:
+        """Close everything, each client when it has read all; waits for those that have not. Who saw the end of his connection knows that
+        the caller of this has cleaned up."""
         self._close_streams()
-        while [client for client in self._clients if client.outgoing]:
-            self._turn(None, reading=False)
-        for client in self._clients:
-            client.connection.close()
-        self._clients.clear()
+        while self._clients:
+            for client in [client for client in self._clients if not client.outgoing]:
+                self._lose(client)
+            if self._clients:
+                self._turn(None, reading=False)
 
     def _close_streams(self) -> None:
         for fd in {*self._outputs, *([self._stdin] if self._stdin is not None else [])}:

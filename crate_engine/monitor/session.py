@@ -3,7 +3,7 @@
     stage      overlay, network namespace, user and config.json; pasta starts meanwhile
     launch     the runtime's create and start (in one call where nothing is to happen in between)
     serve      standard streams, log, clients, until the process ends
-    conclude   pasta, the runtime's state, mounts, exit.json or removal; then the clients are told
+    conclude   pasta, mounts, exit.json or removal; the clients are told; the runtime has deleted its state
 
 Whatever fails before the process runs is undone and told as one error.
 """
@@ -69,11 +69,8 @@ class ContainerSession:
         self._tell_started(init, relay)
         status = os.waitstatus_to_exitcode(relay.serve(init))
         code = status if status >= 0 else 128 - status
-        try:
-            self._conclude(code)
-        except Exception as error:
-            _note(self._run, error)
-        relay.finish(protocol.frame(protocol.EXITED, str(code).encode()))
+        self._conclude(code, relay)
+        relay.finish()
 
     def _stage(self) -> None:
         records.write_state(self._run, "starting")
@@ -153,8 +150,8 @@ class ContainerSession:
         else:
             self._control.close()
 
-    def _conclude(self, code: int) -> None:
-        # The runtime takes longest, and meanwhile the rest is done.
+    def _conclude(self, code: int, relay: Relay) -> None:
+        """The runtime takes longest to delete what it knows: it starts first, and whoever waits for the exit status does not wait for it."""
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         deletion = runtime_client.spawn(self._runtime, self._runtime.delete(self._id, force=True), (null, null, null))
         try:
@@ -165,8 +162,10 @@ class ContainerSession:
                 self._remove()
             else:
                 records.write_exit(self._container, records.exit_record(code, self._started))
-        finally:
-            os.waitpid(deletion, 0)
+        except Exception as error:
+            _note(self._run, error)
+        relay.announce(protocol.frame(protocol.EXITED, str(code).encode()))
+        os.waitpid(deletion, 0)
         durable.remove_tree(self._run)
 
     def _remove(self) -> None:

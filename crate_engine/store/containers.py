@@ -82,7 +82,7 @@ class Condition:
     pid: int = 0
     start_time: int = 0
     monitor: int = 0
-    """The pid of its living monitor, else 0."""
+    """The pid of its living monitor, else 0; for a moment it cleans up after a container that has exited."""
     pasta: tuple[int, int] = (0, 0)
     started: int = 0
     finished: int = 0
@@ -197,8 +197,10 @@ class ContainerStore:
         if living and state["status"] == "starting":
             return Condition(status="starting", **common)
         if living:
-            ended = _load(f"{self.directory(identity)}/exit.json") or {}
-            return Condition(status="stopping", exit_code=ended.get("exit_code"), finished=ended.get("finished", 0), **common)
+            ended = _load(f"{self.directory(identity)}/exit.json")
+            if ended is None:
+                return Condition(status="stopping", **common)
+            return Condition(status="exited", exit_code=ended["exit_code"], finished=ended["finished"], **common | {"ports": ()})
         ended_condition = self._ended(identity, stale=True)
         return Condition(
             status=ended_condition.status,

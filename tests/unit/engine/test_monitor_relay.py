@@ -42,7 +42,8 @@ def _serve(command: list[str], *, interactive: bool, client: socket.socket | Non
     if client:
         relay.add(Client(client, attached=True))
     status = os.waitstatus_to_exitcode(relay.serve(pid))
-    relay.finish(protocol.frame(protocol.EXITED, str(status).encode()))
+    relay.announce(protocol.frame(protocol.EXITED, str(status).encode()))
+    relay.finish()
     return status
 
 
