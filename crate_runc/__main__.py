@@ -9,6 +9,10 @@ import sys
 gc.disable()  # every command ends before there is anything to collect
 sys.path.insert(0, __file__.rsplit("/", 2)[0])
 
+from crate_runc import pack  # noqa: E402
+
+pack.install()
+
 
 def _verb(arguments: list[str]) -> str:
     """A guess, as the flags are not parsed yet; a child that was started in vain is ended."""
@@ -38,4 +42,5 @@ from crate_runc import cli  # noqa: E402
 status = cli.main(sys.argv[1:])
 if "crate_runc.process.start" in sys.modules:
     sys.modules["crate_runc.process.start"].discard_early()
+pack.refresh()
 os._exit(status)  # all output is written by os.write: nothing is left to flush, and taking the interpreter down costs 2 ms

@@ -36,7 +36,7 @@ class Creation:
         options.container_id = container_id
         self.options = options
         self.bundle = config.load(bundle_path)
-        self.facts = host.probe()
+        self.facts = host.probe(options.rootless)
         _check_options(self.bundle, self.facts, options)
         self.parent_lists = plan.of_parent(self.bundle.config, self.facts)
         self.group = cgroup.open_for(self.bundle.config, self.facts, container_id)
@@ -57,8 +57,9 @@ class Creation:
     def __exit__(self, *_: object) -> None:
         self.entry.close()
 
-    def make(self) -> Init:
-        """The container's init, waiting at the start gate. When this fails, nothing is left of it."""
+    def make(self, *, starts_at_once: bool = False) -> Init:
+        """The container's init, waiting at the start gate. When this fails, nothing is left of it. starts_at_once: the next thing the caller
+        does is to open the gate and save the state."""
         try:
             self.entry.save(self.state)
             self.group.create()
@@ -67,12 +68,9 @@ class Creation:
             self.undo()
             raise
         try:
-            self.state.pid = init.pid
-            self.state.start_time = state_store.start_time(init.pid) or 0
-            self.state.boot_id = state_store.boot_id()
-            self.state.cgroup_paths = self.group.paths
             self.state.move_to("created")
-            self.entry.save(self.state)
+            if not starts_at_once:
+                self.entry.save(self.state)
             if self.options.pid_file:
                 write_pid_file(self.options.pid_file, init.pid)
         except BaseException:
@@ -80,6 +78,18 @@ class Creation:
             self.undo()
             raise
         return init
+
+    def _record(self, init: Init) -> None:
+        """While init sets up: who it is, for whoever has to clean up after us; and load what comes later."""
+        self.state.pid = init.pid
+        self.state.start_time = state_store.start_time(init.pid) or 0
+        self.state.boot_id = state_store.boot_id()
+        self.state.cgroup_paths = self.group.paths
+        self.entry.save(self.state)
+        if not self.options.detach:
+            from crate_runc.process import foreground
+
+            assert foreground
 
     def undo(self) -> None:
         start.discard_early()
@@ -93,33 +103,35 @@ class Creation:
 
     def _walk(self) -> Init:
         configuration = self.bundle.config
-        wanted = namespace_paths(configuration)
         prepare, attach = self.parent_lists
         gate = start_gate.make(self.entry.directory)
         fds = parent.open_needs(plan.needs(configuration, self.options, create=True), {start_gate.NEED: gate})
-        child = _take_child(wanted)
+        child = start.take(namespace_paths(configuration))
         state_json = self.state.as_state_json("creating")
         hook_state: dict[str, Any] = {
             name: state_json[name] for name in ("ociVersion", "id", "bundle", "annotations") if name in state_json
         }
         context = ParentContext(configuration, self.bundle.path, self.group, hook_state)
         message = parent.inputs(
-            self.bundle, self.facts, self.options, hook_state, entered=child.in_user_namespace, attaches=bool(attach)
+            self.bundle,
+            self.facts,
+            self.options,
+            hook_state,
+            entered=child.in_user_namespace,
+            attaches=bool(attach),
+            seccomp=compiled_seccomp(configuration, os.path.dirname(self.entry.directory)),
         )
-        return parent.walk(child, prepare, attach, context, message, fds, create=True)
+        return parent.walk(child, prepare, attach, context, message, fds, meanwhile=self._record)
 
 
-def _take_child(wanted: dict[str, str]) -> start.Child:
-    """A container in the pid namespace of others must not show them a process that runs from the host's Python."""
-    if not wanted.get("pid"):
-        return start.take(sealed=False)
-    joined = wanted.get("user")
-    user_namespace = os.open(joined, os.O_RDONLY | os.O_CLOEXEC) if joined else None
-    try:
-        return start.take(sealed=True, new_user_namespace="user" in wanted, user_namespace=user_namespace)
-    finally:
-        if user_namespace is not None:
-            os.close(user_namespace)
+def compiled_seccomp(configuration: dict[str, Any], state_root: str) -> bytes:
+    """linux.seccomp as a BPF program, empty where there is none."""
+    seccomp = configuration.get("linux", {}).get("seccomp")
+    if not seccomp:
+        return b""
+    from crate_runc.seccomp import cache
+
+    return cache.load(seccomp, state_root)
 
 
 def _check_options(bundle: Bundle, facts: HostFacts, options: Options) -> None:

@@ -6,7 +6,7 @@ import os
 
 from crate_runc import cgroup, host, plan
 from crate_runc.config import Bundle
-from crate_runc.creation import check_preserved, write_pid_file
+from crate_runc.creation import check_preserved, compiled_seccomp, write_pid_file
 from crate_runc.errors import StateError
 from crate_runc.kernel import namespaces, pidfd
 from crate_runc.process import foreground, parent, start
@@ -36,7 +36,7 @@ def run(store: StateStore, container_id: str, process: dict[str, Any], options: 
         raise StateError("cannot exec in a paused container (use --ignore-paused to override)")
     if status not in ("created", "running"):
         raise StateError("cannot exec in a container that is not running")
-    init = _walk(state, process, options)
+    init = _walk(state, process, options, store.root)
     try:
         if options.pid_file:
             write_pid_file(options.pid_file, init.pid)
@@ -54,7 +54,7 @@ def _check_options(process: dict[str, Any], options: Options) -> None:
     check_preserved(options.preserve_fds)
 
 
-def _walk(state: ContainerState, process: dict[str, Any], options: Options) -> Init:
+def _walk(state: ContainerState, process: dict[str, Any], options: Options, store_root: str) -> Init:
     facts = host.probe()
     steps = plan.make_exec(process, state.config, facts, options)
     target = pidfd.open_process(state.pid)
@@ -77,8 +77,9 @@ def _walk(state: ContainerState, process: dict[str, Any], options: Options) -> I
         {},
         entered=child.in_user_namespace,
         attaches=bool(steps.attach),
+        seccomp=compiled_seccomp(state.config, store_root),
         process=process,
         flags=flags,
     )
     fds = [*parent.open_needs(plan.needs(state.config, options, create=False), {}), target]
-    return parent.walk(child, steps.prepare, steps.attach, context, message, fds, create=False)
+    return parent.walk(child, steps.prepare, steps.attach, context, message, fds, meanwhile=None)

@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from crate_runc.cgroup import Cgroup
     from crate_runc.plan import Options
     from crate_runc.state.record import ContainerState
     from crate_runc.state.store import Entry, StateStore
@@ -39,7 +40,14 @@ def create(store: StateStore, container_id: str, bundle_path: str, options: Opti
 def start(store: StateStore, container_id: str) -> None:
     with store.open(container_id) as entry:
         state = entry.load()
-        pass_gate(entry, state)
+        status = entry.status(state)
+        if status == "stopped":
+            raise StateError("cannot start a container that has stopped")
+        if status == "running":
+            raise StateError("cannot start an already running container")
+        if status != "created":
+            raise StateError(f"cannot start a container in the {status} state")
+        _pass_gate(entry, state)
 
 
 def run(store: StateStore, container_id: str, bundle_path: str, options: Options) -> int:
@@ -50,9 +58,9 @@ def run(store: StateStore, container_id: str, bundle_path: str, options: Options
     if not options.no_subreaper and not options.detach:
         prctl.set_subreaper(True)
     with Creation(store, container_id, bundle_path, options) as creation:
-        init = creation.make()
+        init = creation.make(starts_at_once=True)
         try:
-            pass_gate(creation.entry, creation.state)
+            _pass_gate(creation.entry, creation.state)
         except BaseException:
             init.kill()
             creation.undo()
@@ -67,7 +75,8 @@ def run(store: StateStore, container_id: str, bundle_path: str, options: Options
     finally:
         init.close()
     if not options.keep:
-        delete(store, container_id, force=False)
+        with store.open(container_id) as entry:
+            _remove(entry, creation.state, creation.group)
     return status
 
 
@@ -76,7 +85,7 @@ def kill(store: StateStore, container_id: str, signal: int, all: bool = False) -
     with store.open(container_id, lock=False) as entry:
         state = entry.load()
         status = entry.status(state)
-        if all:
+        if all and state.cgroup_paths:
             cgroup.from_paths(state.cgroup_paths, host.probe()).signal(signal)
             return
         if status not in ("created", "running", "paused"):
@@ -103,7 +112,7 @@ def delete(store: StateStore, container_id: str, force: bool = False) -> None:
         status = entry.status(state)
         if status not in ("stopped", "created") and not force:
             raise StateError(f"cannot delete container {container_id} that is not stopped: {status}")
-        _remove(entry, state)
+        _remove(entry, state, cgroup.from_paths(state.cgroup_paths, host.probe()))
 
 
 def state(store: StateStore, container_id: str) -> dict[str, Any]:
@@ -120,15 +129,8 @@ def list_states(store: StateStore) -> list[dict[str, Any]]:
     return found
 
 
-def pass_gate(entry: Entry, state: ContainerState) -> None:
+def _pass_gate(entry: Entry, state: ContainerState) -> None:
     """From created to running."""
-    status = entry.status(state)
-    if status == "stopped":
-        raise StateError("cannot start a container that has stopped")
-    if status == "running":
-        raise StateError("cannot start an already running container")
-    if status != "created":
-        raise StateError(f"cannot start a container in the {status} state")
     if not start_gate.pass_through(entry.directory):
         raise StateError("cannot start a container that has stopped")
     state.move_to("running")
@@ -172,11 +174,10 @@ def _hook_state(state: ContainerState, status: str) -> dict[str, Any]:
     return {name: value[name] for name in ("ociVersion", "id", "status", "pid", "bundle", "annotations") if name in value}
 
 
-def _remove(entry: Entry, state: ContainerState) -> None:
+def _remove(entry: Entry, state: ContainerState, group: Cgroup) -> None:
     """End what is left of the container, then its cgroup, then its state, then the poststop hooks."""
     if state_store.is_alive(state):
         _end(state)
-    group = cgroup.from_paths(state.cgroup_paths, host.probe())
     group.kill()
     group.delete()
     entry.remove()

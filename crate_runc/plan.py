@@ -32,6 +32,7 @@ class Options:
         "no_subreaper",
         "pid_file",
         "preserve_fds",
+        "rootless",
         "tty",
     )
 
@@ -43,6 +44,7 @@ class Options:
         console_socket: str = "",
         pid_file: str = "",
         preserve_fds: int = 0,
+        rootless: bool | None = None,
         no_pivot: bool = False,
         no_new_keyring: bool = False,
         keep: bool = False,
@@ -55,6 +57,7 @@ class Options:
         self.console_socket = console_socket
         self.pid_file = pid_file
         self.preserve_fds = preserve_fds
+        self.rootless = rootless
         self.no_pivot = no_pivot
         self.no_new_keyring = no_new_keyring
         self.keep = keep
@@ -146,8 +149,10 @@ def of_child(
         *root.plan_readonly(config),
     ]
     late_hooks = _hooks(config, "startContainer")
-    gate = [AwaitStart(program_follows=not late_hooks), *late_hooks]
-    return namespaces.plan_begin(wanted), setup, enter, _launch(process, facts, options, gate, limits_by_parent="user" in wanted)
+    alone = not late_hooks and not (config.get("linux", {}).get("seccomp") and process.get("noNewPrivileges"))
+    gate = [AwaitStart(program_follows=alone), *late_hooks]
+    launch_steps = _launch(process, config, facts, options, gate, limits_by_parent="user" in wanted)
+    return namespaces.plan_begin(wanted), setup, enter, launch_steps
 
 
 def make_exec(process: dict[str, Any], config: Config, facts: HostFacts, options: Options) -> Plan:
@@ -162,7 +167,7 @@ def make_exec(process: dict[str, Any], config: Config, facts: HostFacts, options
         *keyring.plan(options.container_id, wanted=not options.no_new_keyring),
         *terminal.plan_setup(process, socket=options.console_socket, bind_console=False),
     ]
-    plan.launch = _launch(process, facts, options, cgroup.plan_setup(), limits_by_parent=limits_by_parent)
+    plan.launch = _launch(process, config, facts, options, cgroup.plan_setup(), limits_by_parent=limits_by_parent)
     return plan
 
 
@@ -221,17 +226,32 @@ def _hooks(config: Config, kind: str) -> list[ChildStep]:
 
 
 def _launch(
-    process: dict[str, Any], facts: HostFacts, options: Options, gate: list[ChildStep], *, limits_by_parent: bool
+    process: dict[str, Any],
+    config: Config,
+    facts: HostFacts,
+    options: Options,
+    gate: list[ChildStep],
+    *,
+    limits_by_parent: bool,
 ) -> list[ChildStep]:
     from crate_runc.steps import launch, rlimits, terminal, user
+
+    seccomp: list[ChildStep] = []
+    if config.get("linux", {}).get("seccomp"):
+        from crate_runc.steps import seccomp as seccomp_step
+
+        seccomp = seccomp_step.plan(config)
+    unprivileged = bool(process.get("noNewPrivileges"))
 
     return [
         *terminal.plan_launch(process),
         *([] if limits_by_parent else rlimits.plan_launch(process)),
         *launch.plan_inherited(options.preserve_fds + options.listen_fds),
         *launch.plan_working_directory(process),
+        *([] if unprivileged else seccomp),
         *user.plan(process, facts.last_capability),
         *launch.plan_program(process, options.listen_fds),
         *gate,
+        *(seccomp if unprivileged else []),
         *launch.plan_execute(process),
     ]

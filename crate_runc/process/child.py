@@ -11,7 +11,6 @@ import marshal
 import os
 
 from crate_runc import plan
-from crate_runc.config import Bundle
 from crate_runc.errors import RuncError, StepError
 from crate_runc.host import HostFacts
 from crate_runc.kernel import namespaces, prctl
@@ -35,11 +34,12 @@ from crate_runc.steps.step import ChildContext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
+    from crate_runc.config import Bundle
     from crate_runc.plan import Options, Plan
     from crate_runc.process.channel import Channel
-    from crate_runc.steps.step import ChildStep
+    from crate_runc.steps.step import ChildStep, Config
 
 
 # Loaded while the parent reads the bundle, and because nothing can be loaded any more after the root switch.
@@ -61,8 +61,20 @@ _LOADED = (
 )
 
 
-def run(channel: Channel, *, through_stub: bool) -> NoReturn:
-    """Never returns: execve or _exit. through_stub: this process runs from the host's own Python, see stub.py."""
+class _Bundle:
+    """config.Bundle, without its module, which would bring all the rules of config.json along."""
+
+    __slots__ = ("config", "path", "rootfs")
+
+    def __init__(self, path: str, config: Config, rootfs: str) -> None:
+        self.path = path
+        self.config = config
+        self.rootfs = rootfs
+
+
+def run(channel: Channel, *, through_stub: bool, is_init: bool) -> NoReturn:
+    """Never returns: execve or _exit. through_stub: this process runs from the host's own Python, see stub.py; is_init: it was started in the
+    new pid namespace."""
     gc.disable()
     os.umask(0)  # modes in config.json are meant as they are
     child = None
@@ -71,14 +83,15 @@ def run(channel: Channel, *, through_stub: bool) -> NoReturn:
         inputs = marshal.loads(message)
         options = plan.Options(**inputs["options"])
         facts = HostFacts(**inputs["facts"])
-        bundle = Bundle(inputs["bundle"], inputs["config"], inputs["rootfs"])
+        bundle: Any = _Bundle(inputs["bundle"], inputs["config"], inputs["rootfs"])
         process = inputs["process"]
         child = ChildContext(bundle.config, bundle.path, bundle.rootfs, channel, inputs["hook_state"])
         child.fds = dict(zip(plan.needs(bundle.config, options, create=process is None), fds, strict=False))
         child.through_stub = through_stub
+        child.seccomp = inputs["seccomp"]
         child.parent_attaches = inputs["attaches"]
         if process is None:
-            _create(child, bundle, facts, options, entered=inputs["entered"])
+            _create(child, bundle, facts, options, entered=inputs["entered"], is_init=is_init)
         else:
             steps = plan.make_exec(process, bundle.config, facts, options)
             _execute(child, steps, target=fds[-1], flags=inputs["flags"], entered=inputs["entered"])
@@ -89,16 +102,19 @@ def run(channel: Channel, *, through_stub: bool) -> NoReturn:
     os._exit(1)
 
 
-def _create(child: ChildContext, bundle: Bundle, facts: HostFacts, options: Options, *, entered: bool) -> None:
+def _create(child: ChildContext, bundle: Bundle, facts: HostFacts, options: Options, *, entered: bool, is_init: bool) -> None:
     """entered: the user namespace was made, or joined, before this interpreter started."""
     begin, setup, enter, launch = plan.of_child(bundle, facts, options)
     has_user_namespace = any(_concerns_user(step) for step in begin)
-    walk([step for step in begin if not (entered and _concerns_user(step))], child)
-    _leave_to_parent(child)
+    if not is_init:
+        walk([step for step in begin if not (entered and _concerns_user(step))], child)
+        child.channel.send(b"waiting")
+    child.expect(b"prepared")
     if has_user_namespace:
         become_root()
     prctl.set_dumpable(False)
-    _fork_init(child)
+    if not is_init:
+        _fork_init(child)
     walk(setup, child)
     _hand_over(child)
     walk(enter, child)
@@ -107,7 +123,8 @@ def _create(child: ChildContext, bundle: Bundle, facts: HostFacts, options: Opti
 
 def _execute(child: ChildContext, steps: Plan, *, target: int, flags: int, entered: bool) -> None:
     """target: a pidfd of the container's init; flags: the namespaces to enter."""
-    _leave_to_parent(child)
+    child.channel.send(b"waiting")
+    child.expect(b"prepared")
     prctl.set_dumpable(False)
     frozen.freeze()
     namespaces.setns(target, flags & ~(namespaces.NEWUSER if entered else 0))
@@ -143,11 +160,6 @@ def _concerns_user(step: ChildStep) -> bool:
     return getattr(step, "kind", "") == "user" or (isinstance(step, Unshare) and step.kinds == ["user"])
 
 
-def _leave_to_parent(child: ChildContext) -> None:
-    child.channel.send(b"waiting")
-    child.expect(b"prepared")
-
-
 def _fork_init(child: ChildContext) -> None:
     """Only a new process is in the pid namespace; the parent, whose child it is, learns its pid from here. This one ends, so none that
     stands in the host's tree remains."""
@@ -155,6 +167,7 @@ def _fork_init(child: ChildContext) -> None:
     if pid:
         child.channel.send(b"init\0%d" % pid)
         os._exit(0)
+    child.expect(b"adopted")  # until then the channel belongs to the other
 
 
 def _report(channel: Channel, child: ChildContext | None, error: BaseException) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import select
 
-from crate_runc.kernel import pidfd, signals, terminal
+from crate_runc.kernel import pidfd, signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,15 +84,21 @@ class _Carrier:
     def begin(self) -> None:
         os.set_blocking(self._master, False)
         if os.isatty(0):
+            from crate_runc.kernel import terminal
+
             self.resize()
             self._before = terminal.make_raw(0)
 
     def end(self) -> None:
         if self._before is not None:
+            from crate_runc.kernel import terminal
+
             terminal.restore(0, self._before)
             self._before = None
 
     def resize(self) -> None:
+        from crate_runc.kernel import terminal
+
         try:
             terminal.copy_size(0, self._master)
         except OSError:

@@ -16,6 +16,7 @@ from crate_runc.steps.step import ParentContext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from crate_runc.config import Bundle
@@ -36,10 +37,14 @@ class Init:
 
     def __init__(self, child: Child) -> None:
         self.channel = child.channel
-        self._helper = child.pid
+        self._helper = 0
         self.pid = 0
         self.fd = -1
         self.terminal = -1
+        if child.is_init:
+            self.adopt(child.pid)
+        else:
+            self._helper = child.pid
 
     def receive(self, expected: bytes) -> list[bytes]:
         """The fields of the next message, which must be `expected`; a terminal's master may come in between. Raises StepError."""
@@ -59,6 +64,14 @@ class Init:
                 return fields
             else:
                 raise StepError("child", 0, f"talk to the child: {word[:40]!r} is not {expected.decode()}")
+
+    def send(self, message: bytes, fds: list[int] | tuple[int, ...] = ()) -> None:
+        """A child that has failed does not listen any more: then its last word, which says why, is raised."""
+        try:
+            self.channel.send(message, fds)
+        except ConnectionError:
+            self.receive_end()
+            raise StepError("child", 0, self._epitaph()) from None
 
     def receive_end(self) -> None:
         """The end of the channel, by which a successful execve shows; raises StepError for a failure."""
@@ -119,11 +132,12 @@ def inputs(
     *,
     entered: bool,
     attaches: bool,
+    seccomp: bytes,
     process: Any = None,
     flags: int = 0,
 ) -> bytes:
-    """The child makes the same plan of them; `attaches`: it waits while the parent walks `attach`; `process` and `flags` (the namespaces to
-    enter) are for exec."""
+    """The child makes the same plan of them. `attaches`: it waits while the parent walks `attach`; `seccomp`: the compiled filter; `process` and
+    `flags` (the namespaces to enter) are for exec."""
     return marshal.dumps(
         {
             "bundle": bundle.path,
@@ -134,6 +148,7 @@ def inputs(
             "hook_state": hook_state,
             "entered": entered,
             "attaches": attaches,
+            "seccomp": seccomp,
             "process": process,
             "flags": flags,
         }
@@ -148,23 +163,26 @@ def walk(
     message: bytes,
     fds: list[int],
     *,
-    create: bool,
+    meanwhile: Callable[[Init], None] | None,
 ) -> Init:
     """From a child that has just been started to a container that is created, or for exec to a program that runs. Raises, and then nothing
-    of the child is left. The fds travel to the child and are closed here."""
+    of the child is left. The fds travel to the child and are closed here. meanwhile: what else there is to do for a create, once init has its
+    pid and is busy."""
     init = Init(child)
     try:
         try:
-            child.channel.send(message, fds)
+            init.send(message, fds)
         finally:
             for fd in fds:
                 os.close(fd)
         _prepare(child, prepare, context, init)
+        if meanwhile:
+            meanwhile(init)
         if attach:
             init.receive(b"mounted")
             _apply(attach, context)
-            init.channel.send(b"attached")
-        if create:
+            init.send(b"attached")
+        if meanwhile:
             init.receive(b"created")
         else:
             init.receive_end()
@@ -184,14 +202,17 @@ def _prepare(child: Child, prepare: list[ParentStep], context: ParentContext, in
     context.pid = child.pid
     if child.sealed_start:
         _apply(joins, context)
-    init.receive(b"waiting")
+    if not child.is_init:
+        init.receive(b"waiting")
     _apply(others, context)
-    init.channel.send(b"prepared")
-    init.adopt(int(init.receive(b"init")[0]))
-    context.pid = init.pid
+    init.send(b"prepared")
+    if not child.is_init:
+        init.adopt(int(init.receive(b"init")[0]))
+        init.send(b"adopted")
+        context.pid = init.pid
     if not child.sealed_start:
         _apply(joins, context)
-    init.channel.send(b"joined")
+    init.send(b"joined")
 
 
 def _apply(steps: list[ParentStep], context: ParentContext) -> None:

@@ -39,7 +39,7 @@ def start(*, new_user_namespace: bool, user_namespace: int | None = None) -> Chi
         if sealed:
             from crate_runc.process import child
 
-            child.run(theirs, through_stub=False)
+            child.run(theirs, through_stub=False, is_init=False)
         _execute(theirs.fileno())
     except OSError as error:
         theirs.send(b"error\0start a sealed process\0%d\0%s" % (error.errno or 0, os.fsencode(str(error.strerror))))

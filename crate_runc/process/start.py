@@ -9,7 +9,7 @@ from __future__ import annotations
 import _thread
 import os
 
-from crate_runc.kernel import signals
+from crate_runc.kernel import namespaces, signals
 from crate_runc.process import channel
 
 TYPE_CHECKING = False
@@ -18,14 +18,24 @@ if TYPE_CHECKING:
 
 
 class Child:
-    """The process started to become the container. `sealed_start`: it is a fresh interpreter and takes some milliseconds to listen;
-    `in_user_namespace`: it already made (or joined) the user namespace, in which it holds every capability."""
+    """The process started to become the container. `is_init`: it already stands in the container's new pid namespace (and its new user
+    namespace, if any), else it will fork the process that does; `sealed_start`: it is a fresh interpreter and takes some milliseconds to
+    listen; `in_user_namespace`: it already made or joined the user namespace."""
 
-    __slots__ = ("channel", "in_user_namespace", "pid", "sealed_start")
+    __slots__ = ("channel", "in_user_namespace", "is_init", "pid", "sealed_start")
 
-    def __init__(self, pid: int, channel: Channel, *, sealed_start: bool = False, in_user_namespace: bool = False) -> None:
+    def __init__(
+        self,
+        pid: int,
+        channel: Channel,
+        *,
+        is_init: bool = False,
+        sealed_start: bool = False,
+        in_user_namespace: bool = False,
+    ) -> None:
         self.pid = pid
         self.channel = channel
+        self.is_init = is_init
         self.sealed_start = sealed_start
         self.in_user_namespace = in_user_namespace
 
@@ -43,10 +53,19 @@ _early: Child | None = None
 
 
 def fork_early() -> None:
+    """For create and run, when nothing is known yet: what nearly all bundles want is a pid namespace, and of an ordinary user also a user
+    namespace. A caller who may not make one learns that later, together with what it was for."""
     global _early
-    _early = fork()
+    try:
+        _early = fork(_flags(user=os.geteuid() != 0))
+    except OSError:
+        return
     if os.geteuid() == 0:
         _thread.start_new_thread(_begin_grace_period, ())
+
+
+def _flags(*, user: bool) -> int:
+    return namespaces.NEWPID | (namespaces.NEWUSER if user else 0)
 
 
 def _begin_grace_period() -> None:
@@ -65,38 +84,56 @@ def _begin_grace_period() -> None:
         return
 
 
-def fork() -> Child:
+def fork(flags: int) -> Child:
+    """flags: the namespaces in which the child starts; with a pid namespace it is the container's init."""
     ours, theirs = channel.pair()
-    pid = os.fork()
+    pid = namespaces.fork(flags)
     if pid:
         theirs.close()
-        return Child(pid, ours)
+        return Child(pid, ours, is_init=bool(flags), in_user_namespace=bool(flags & namespaces.NEWUSER))
     try:
         ours.close()
         from crate_runc.process import child
 
-        child.run(theirs, through_stub=True)
+        child.run(theirs, through_stub=True, is_init=bool(flags))
     finally:
         os._exit(1)
 
 
-def take(*, sealed: bool, new_user_namespace: bool = False, user_namespace: int | None = None) -> Child:
-    """The early child, or where a sealed one is asked for, that. The user namespace is made, or joined (an fd), before the seal by whom has
-    no privileges of his own."""
-    global _early
-    if not sealed:
-        from crate_runc.process import stub
+def take(wanted: dict[str, str]) -> Child:
+    """The early child where it is what the bundle's namespaces (type: path, "" for a new one) ask for, else another.
 
-        if stub.is_possible():
-            child, _early = _early or fork(), None
-            return child
-    discard_early()
+    A container in the pid namespace of others must not show them a process that runs from the host's Python: that one is sealed.
+    """
+    global _early
+    from crate_runc.process import stub
+
+    if wanted.get("pid") or not stub.is_possible():
+        discard_early()
+        return _sealed_for(wanted)
+    new_user = wanted.get("user") == ""
+    if wanted.get("pid") is None or wanted.get("user"):
+        discard_early()
+        return fork(0)
+    if _early is None or _early.in_user_namespace != new_user:
+        discard_early()
+        return fork(_flags(user=new_user))
+    child, _early = _early, None
+    return child
+
+
+def _sealed_for(wanted: dict[str, str]) -> Child:
+    """Who has no privileges of his own must be in the user namespace before he can make the seal."""
     from crate_runc.process import seal
 
     unprivileged = os.geteuid() != 0
-    if unprivileged and user_namespace is not None:
-        return seal.start(new_user_namespace=False, user_namespace=user_namespace)
-    return seal.start(new_user_namespace=unprivileged and new_user_namespace)
+    if not (unprivileged and wanted.get("user")):
+        return seal.start(new_user_namespace=unprivileged and "user" in wanted)
+    fd = os.open(wanted["user"], os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return seal.start(new_user_namespace=False, user_namespace=fd)
+    finally:
+        os.close(fd)
 
 
 def seal_early() -> None:
@@ -114,7 +151,9 @@ def take_sealed(user_namespace: int | None) -> Child:
     if user_namespace is None and _early is not None:
         child, _early = _early, None
         return child
-    return take(sealed=True, user_namespace=user_namespace)
+    from crate_runc.process import seal
+
+    return seal.start(new_user_namespace=False, user_namespace=user_namespace)
 
 
 def discard_early() -> None:

@@ -5,6 +5,7 @@ runtime-spec, config.md "Root"; pivot_root(2) with the same directory twice. An 
 
 from __future__ import annotations
 
+import errno
 import os
 
 from crate_runc.kernel import mount
@@ -102,6 +103,8 @@ class SwitchRoot(ChildStep):
         }[self.way]
 
     def apply(self, child: ChildContext) -> None:
+        if self.way == "move":
+            _hide_other_kernel_filesystems(child.rootfs)
         frozen.freeze()
         if self.way == "pivot":
             old = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -121,6 +124,25 @@ class SwitchRoot(ChildStep):
             os.fchdir(child.root)
             os.chroot(".")
         os.chdir("/")
+
+
+def _hide_other_kernel_filesystems(rootfs: str) -> None:
+    """Moved over, the old root stays below ours. A user namespace in which one unmasked procfs or sysfs can be seen may mount another one, so
+    the host's go away; one that this user namespace may not unmount is covered."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        lines = [line.split(" - ") for line in file]
+    points = [before.split()[4] for before, after in lines if after.startswith(("proc ", "sysfs "))]
+    for point in points:
+        if point == rootfs or point.startswith(f"{rootfs}/"):
+            continue
+        try:
+            mount.unmount(point)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EPERM):
+                raise
+            mount.mount("tmpfs", point, "tmpfs", mount.MS_RDONLY)
 
 
 class ReadonlyRoot(ChildStep):

@@ -41,4 +41,6 @@ class InstallFilter(ChildStep):
         try:
             syscall("seccomp", _SET_MODE_FILTER, self.flags, header)
         except OSError as error:
-            raise StepError("seccomp", error.errno or 0, f"install the seccomp filter: {(error.strerror or '').lower()}") from None
+            raise StepError(
+                "seccomp", error.errno or 0, f"install the seccomp filter: {(error.strerror or '').lower()}"
+            ) from None
