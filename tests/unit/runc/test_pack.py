@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import crate_runc
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A checkout of its own, without caches."""
+    target = tmp_path / "crate_runc"
+    shutil.copytree(Path(crate_runc.__file__).parent, target, ignore=shutil.ignore_patterns("__pycache__"))
+    return target
+
+
+def _version(copy: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", copy / "__main__.py", "--version"], capture_output=True, text=True, check=True
+    )
+    return done.stdout.splitlines()[0]
+
+
+def test_the_first_command_writes_it_and_the_next_uses_it(copy: Path) -> None:
+    first = _version(copy)
+    (pack,) = (copy / "__pycache__").glob("pack.cpython-*[0-9]")
+    before = pack.stat()
+    assert _version(copy) == first
+    assert pack.stat().st_ino == before.st_ino
+
+
+def test_a_changed_module_is_loaded_as_it_is_now(copy: Path) -> None:
+    first = _version(copy)
+    source = copy / "__init__.py"
+    source.write_text(source.read_text().replace(crate_runc.VERSION, "9.9.99"))
+    assert _version(copy) == first.replace(crate_runc.VERSION, "9.9.99")
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage" * 100, bytes(8)])
+def test_a_damaged_pack_is_replaced(copy: Path, content: bytes) -> None:
+    first = _version(copy)
+    (pack,) = (copy / "__pycache__").glob("pack.cpython-*[0-9]")
+    pack.write_bytes(content)
+    assert _version(copy) == first
+    assert pack.read_bytes() != content

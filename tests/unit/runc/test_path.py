@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from crate_runc.kernel import path
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    root = tmp_path / "root"
+    (root / "a/b").mkdir(parents=True)
+    (root / "a/b/file").write_text("inside")
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/file").write_text("outside")
+    (root / "up").symlink_to("../../../../../../../../outside")
+    (root / "absolute").symlink_to("/a/b")
+    (root / "escape").symlink_to(str(tmp_path / "outside"))
+    (root / "loop").symlink_to("loop")
+    (root / "dangling").symlink_to("/later/place")
+    (root / "a/relative").symlink_to("../a/new")
+    return root
+
+
+@pytest.fixture
+def root(tree: Path) -> Iterator[int]:
+    fd = os.open(tree, os.O_PATH | os.O_DIRECTORY)
+    yield fd
+    os.close(fd)
+
+
+@pytest.fixture(params=["openat2", "walk"])
+def resolver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "walk":
+
+        def no_system_call(name: str, *_: object, path: str | None = None) -> int:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), path)
+
+        monkeypatch.setattr(path, "syscall", no_system_call)
+    return str(request.param)
+
+
+def _read(fd: int) -> str:
+    with open(fd) as file:
+        return file.read()
+
+
+@pytest.mark.parametrize("name", ["a/b/file", "/a/b/file", "absolute/file", "../../a/b/file", "a/./b/../b/file"])
+def test_names_lead_to_places_inside(resolver: str, root: int, name: str) -> None:
+    assert _read(path.open_in_root(root, name, os.O_RDONLY)) == "inside"
+
+
+@pytest.mark.parametrize("name", ["up/file", "escape/file", "../outside/file"])
+def test_names_do_not_lead_outside(resolver: str, root: int, name: str) -> None:
+    with pytest.raises(FileNotFoundError):
+        path.open_in_root(root, name, os.O_RDONLY)
+
+
+def test_a_loop_of_links_is_an_error(resolver: str, root: int) -> None:
+    with pytest.raises(OSError) as caught:
+        path.open_in_root(root, "loop/x")
+    assert caught.value.errno == errno.ELOOP
+
+
+def test_links_of_proc_are_not_followed(root: int) -> None:
+    proc = os.open("/proc", os.O_PATH)
+    with pytest.raises(OSError) as caught:
+        path.open_in_root(proc, f"self/fd/{root}/a")
+    os.close(proc)
+    assert caught.value.errno == errno.ELOOP
+
+
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [
+        ("new/deep/er", "new/deep/er"),
+        ("absolute/c", "a/b/c"),
+        ("dangling/x", "later/place/x"),
+        ("a/relative/y", "a/new/y"),
+        ("a/../../../z", "z"),
+        ("up/x", "outside/x"),
+    ],
+)
+def test_missing_directories_are_made_inside(resolver: str, root: int, tree: Path, name: str, made: str) -> None:
+    fd = path.make_directory_in_root(root, name)
+    assert os.path.samestat(os.fstat(fd), os.stat(tree / made))
+    os.close(fd)
+    assert sorted(os.listdir(tree.parent / "outside")) == ["file"]
+
+
+def test_a_directory_cannot_be_made_below_a_file(resolver: str, root: int) -> None:
+    with pytest.raises(OSError) as caught:
+        path.make_directory_in_root(root, "a/b/file/x")
+    assert caught.value.errno in (errno.ENOTDIR, errno.EEXIST, errno.EINVAL)
+
+
+def test_a_file_is_made_empty_and_kept_when_it_is_there(resolver: str, root: int, tree: Path) -> None:
+    os.close(path.make_file_in_root(root, "p/q/target"))
+    assert (tree / "p/q/target").read_bytes() == b""
+    os.close(path.make_file_in_root(root, "a/b/file"))
+    assert (tree / "a/b/file").read_text() == "inside"
+
+
+def test_a_small_file_is_read(root: int) -> None:
+    assert path.read_small_file_in_root(root, "a/b/file", 100) == b"inside"
+
+
+@pytest.mark.parametrize("kind", ["fifo", "directory", "long", "missing", "outside"])
+def test_what_is_no_small_file_is_not_read(root: int, tree: Path, kind: str) -> None:
+    os.mkfifo(tree / "fifo")
+    (tree / "directory").mkdir()
+    (tree / "long").write_bytes(bytes(101))
+    (tree / "outside").symlink_to(tree.parent / "outside/file")
+    assert path.read_small_file_in_root(root, kind, 100) is None
