@@ -37,6 +37,7 @@ def _options(invocation: Invocation) -> Options:
         console_socket=values.get("console-socket", ""),
         pid_file=values.get("pid-file", ""),
         preserve_fds=values.get("preserve-fds", 0),
+        rootless=invocation.rootless(),
         no_pivot=values.get("no-pivot", False),
         no_new_keyring=values.get("no-new-keyring", False),
         keep=values.get("keep", False),
