@@ -178,10 +178,19 @@ def _remove(entry: Entry, state: ContainerState, group: Cgroup) -> None:
     """End what is left of the container, then its cgroup, then its state, then the poststop hooks."""
     if state_store.is_alive(state):
         _end(state)
-    group.kill()
-    group.delete()
+    if not state.pid or not _has_own_pid_namespace(state.config):
+        group.kill()
+        group.delete()
+    elif not group.processes():
+        group.delete()
     entry.remove()
     run_poststop_hooks(state)
+
+
+def _has_own_pid_namespace(config: dict[str, Any]) -> bool:
+    """Then all its processes have ended with the first; who is left in the cgroup belongs to another container that names the same path."""
+    entries = config.get("linux", {}).get("namespaces", [])
+    return any(entry["type"] == "pid" and not entry.get("path") for entry in entries)
 
 
 def _end(state: ContainerState) -> None:

@@ -163,3 +163,13 @@ def test_existing_cgroup_is_used_again(runtime: OciRuntime, bundle: Bundle) -> N
     assert not first.exists()
     with runtime.running(limited(bundle, "twice")) as identity:
         assert cgroup_of(runtime.pid(identity), "pids") == first
+
+
+def test_removing_a_container_leaves_another_in_the_same_cgroup_alone(runtime: OciRuntime, bundle: Bundle) -> None:
+    limited(bundle, "shared")
+    with runtime.running(bundle) as first:
+        pid = runtime.pid(first)
+        second = runtime.start(bundle)
+        runtime.call("delete", "--force", second, status=None)
+        assert Path(f"/proc/{pid}").exists()
+        assert runtime.state(first)["status"] == "running"
