@@ -60,7 +60,7 @@ class Engine:
     # Images
 
     def pull(self, image: str, *, platform: str | None = None, policy: str = "always", progress: Any = None) -> Image:
-        """`policy` is always, missing or never; `progress` a pull.Progress."""
+        """`policy` is always, missing or never; `progress` a pull.Progress. `localhost/crate/hello` comes with crate, from no registry."""
         from crate_engine.oci.platform import Platform
         from crate_engine.pull import pull
         from crate_engine.reference import Reference
@@ -86,20 +86,6 @@ class Engine:
     def remove_image(self, name: str, *, force: bool = False) -> list[str]:
         """Returns docker's lines: what was untagged and deleted. Raises ImageInUse while a container was made from it."""
         return ImageStore(self.store).remove(name, force, lambda: {record.image_id for record in self._containers.all()})
-
-    def load_embedded(self) -> Image:
-        """The image that comes with crate, under its name, from the store or freshly generated."""
-        import tempfile
-
-        from crate_engine import embedded
-        from crate_engine.pull import load_layout
-        from crate_engine.reference import Reference
-        from crate_engine.system import userns
-
-        with tempfile.TemporaryDirectory(dir=self.store.ingest) as directory:
-            embedded.layout(directory)
-            reference = Reference.parse(embedded.NAME)
-            return load_layout(self.store, directory, reference, user_namespace=userns.choose())
 
     # Containers
 
@@ -239,11 +225,23 @@ class Engine:
             raise UsageError(f"pull policy {options.pull}: must be always, missing or never")
         if options.pull != "always":
             try:
-                return self.image(options.image)
+                return self._local_image(options)
             except ImageNotFound:
                 if options.pull == "never":
                     raise
-        return self.pull(options.image, platform=options.platform)
+        return self.pull(options.image, platform=options.platform or self.settings.platform)
+
+    def _local_image(self, options: RunOptions) -> Image:
+        image = self.image(options.image)
+        if options.platform:
+            from crate_engine.oci.platform import Platform
+
+            if Platform.parse(options.platform).distance(image.platform) is None:
+                raise ImageNotFound(
+                    f"find image {options.image}: the one here is for {image.platform}, not for {options.platform}",
+                    hint=f"crate pull --platform {options.platform} {options.image}",
+                )
+        return image
 
     def _start(self, record: Record, *, attach: bool) -> Attachment:
         from crate_engine import starting

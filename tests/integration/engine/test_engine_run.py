@@ -243,3 +243,10 @@ def test_no_descriptor_of_the_host_reaches_the_program(crate: Crate) -> None:
         )
         out = process.communicate(timeout=30)[0].decode().split()
     assert [fd for fd in out if int(fd) > 2] in ([], ["3"])  # 3 is the directory that ls reads
+
+
+def test_an_image_for_another_platform_is_not_taken_for_the_one_that_was_asked_for(crate: Crate) -> None:
+    _, errors = crate.both("run", "--rm", "--pull", "never", "--platform", "linux/riscv64", IMAGE, "true", status=125)
+    assert "not for linux/riscv64" in errors
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
+    crate("run", "--rm", "--pull", "never", "--platform", f"linux/{machine}", "--network", "none", IMAGE, "true")
