@@ -58,7 +58,8 @@ class UnifiedCgroup(_CgroupMount):
                 except OSError as error:
                     if error.errno not in (errno.EPERM, errno.EBUSY):
                         raise
-            _bind(_ROOT + _own_paths()[""], target, self.options)
+            # EBUSY: a recursive bind of the host's /sys has put the same file system there
+            _bind(_ROOT + _own_paths(child)[""], target, self.options)
         finally:
             os.close(target)
 
@@ -71,8 +72,8 @@ class SeveralCgroups(_CgroupMount):
         mount.mount_on(target, "tmpfs", "tmpfs", self.options.flags & ~mount.MS_RDONLY, "mode=755")
         os.close(target)
         top = path.open_in_root(child.root, self.destination, os.O_PATH | os.O_DIRECTORY)
-        own = _own_paths()
-        for name, controllers in _hierarchies():
+        own = _own_paths(child)
+        for name, controllers in _hierarchies(own):
             os.mkdir(name, 0o755, dir_fd=top)
             place = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=top)
             if self.has_namespace:
@@ -101,18 +102,24 @@ def _bind(source: str, target: int, options: MountOptions) -> None:
     os.close(tree)
 
 
-def _own_paths() -> dict[str, str]:
-    """Controllers of a hierarchy, as /proc/self/cgroup writes them ("" for the unified one): the caller's cgroup there."""
-    with open("/proc/self/cgroup", encoding="utf-8", errors="surrogateescape") as file:
-        lines = [line.rstrip("\n").split(":", 2) for line in file]
+def _own_paths(child: ChildContext) -> dict[str, str]:
+    """Controllers of a hierarchy, as /proc/self/cgroup writes them ("" for the unified one): the own cgroup there, by its path on the host.
+
+    In a cgroup namespace that file says `/`, and to bind that would show the container all cgroups of the host.
+    """
+    text = child.own_cgroups
+    if not text:
+        with open("/proc/self/cgroup", encoding="utf-8", errors="surrogateescape") as file:
+            text = file.read()
+    lines = [line.split(":", 2) for line in text.split("\n") if line]
     return {controllers: own for _, controllers, own in lines}
 
 
-def _hierarchies() -> list[tuple[str, str]]:
+def _hierarchies(own: dict[str, str]) -> list[tuple[str, str]]:
     """(directory below /sys/fs/cgroup, controllers as in /proc/self/cgroup) of each v1 hierarchy. A hybrid host's unified one controls
     nothing, and runc leaves it out as well."""
     found = []
-    known = {line: set(line.split(",")) for line in _own_paths() if line}
+    known = {line: set(line.split(",")) for line in own if line}
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
             before, _, after = line.partition(" - ")

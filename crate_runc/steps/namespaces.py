@@ -58,6 +58,8 @@ class Unshare(ChildStep):
         return f"make a new namespace of each kind: {' '.join(self.kinds)}"
 
     def apply(self, child: ChildContext) -> None:
+        if "cgroup" in self.kinds:
+            _note_cgroups(child)
         flags = 0
         for kind in self.kinds:
             flags |= FLAG_OF[kind]
@@ -87,10 +89,18 @@ class Join(ChildStep):
         return f"join the {self.kind} namespace {self.path}"
 
     def apply(self, child: ChildContext) -> None:
+        if self.kind == "cgroup":
+            _note_cgroups(child)
         fd = child.fds["namespace", self.path]
         namespaces.setns(fd, FLAG_OF[self.kind])
         if self.kind == "user":
             become_root()
+
+
+def _note_cgroups(child: ChildContext) -> None:
+    """In the namespace the kernel does not tell any more where on the host the cgroup is, but a mount may need to know."""
+    with open("/proc/self/cgroup", encoding="utf-8", errors="surrogateescape") as file:
+        child.own_cgroups = file.read()
 
 
 def become_root() -> None:

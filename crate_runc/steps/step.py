@@ -60,6 +60,8 @@ class ParentContext:
 class ChildContext:
     """`fds` come from the parent; `root` is the container's root directory (O_PATH); the rest is handed from step to step.
 
+    own_cgroups: /proc/self/cgroup as it was before this process got a cgroup namespace, where it has one; in it every cgroup is `/`.
+
     through_stub: this process runs from the host's own Python and must not be the one that executes the program, see process/stub.py.
     """
 
@@ -75,6 +77,7 @@ class ChildContext:
         "hook_state",
         "mask_directory",
         "mask_file",
+        "own_cgroups",
         "parent_attaches",
         "program",
         "root",
@@ -100,6 +103,7 @@ class ChildContext:
         self.program = ""
         self.environment: dict[str, str] = {}
         self.seccomp = b""
+        self.own_cgroups = ""
         self.created = False
         self.through_stub = False
         self.stub = self.gate = -1
