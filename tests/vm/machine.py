@@ -70,6 +70,17 @@ class Machine:
         if done.returncode:
             raise AssertionError(f"in the virtual machine: status {done.returncode}: {script}\n{done.stdout}{done.stderr}")
 
+    def pytest(self, user: str, *arguments: str, slowdown: float, timeout: float) -> int:
+        """Run tests of the copied checkout; what pytest prints is printed. Its exit status, or 124 after `timeout` seconds."""
+        environment = [
+            f"PYTHONPATH={PACKAGES}",
+            f"PYTHONPYCACHEPREFIX=/var/tmp/pycache-{user}",
+            f"CRATE_TEST_SLOWDOWN={slowdown:g}",
+        ]
+        command = ["python3", "-m", "pytest", "-p", "no:cacheprovider", "--timeout", f"{timeout:g}", "--color", "no", *arguments]
+        script = f'cd {INSIDE}/checkout && exec env "$@" </dev/null'
+        return self.run("sh", "-c", script, "sh", *environment, *command, user=user, timeout=timeout, show=True)
+
     def copy_tree(self, source: Path, target: str) -> None:
         """Unpack the tree at `source` into the guest's directory `target`, made new, for all to read."""
         left_out = [f"--exclude={name}" for name in _UNWANTED]
