@@ -71,7 +71,16 @@ def memory_directory() -> Iterator[Path]:
     try:
         yield made
     finally:
+        _unmount_below(made)
         shutil.rmtree(made, ignore_errors=True)
+
+
+def _unmount_below(directory: Path) -> None:
+    """podman leaves its store mounted onto itself."""
+    for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
+        point = line.split()[4]
+        if point.startswith(f"{directory}/"):
+            subprocess.run(["umount", "--lazy", point], stderr=subprocess.DEVNULL)
 
 
 def _candidates() -> list[str]:
