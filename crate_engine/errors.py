@@ -1,30 +1,30 @@
 """The tree of errors that the engine raises. The command line turns them into one line and an exit status; library code never prints.
 
-    CrateError                      exit status 125; `hint` is the next step, when the user can act
-    ├── UsageError                  a flag or argument that cannot be understood
-    ├── SettingsError               a settings file is wrong
-    ├── HostError                   the host lacks something: user namespaces, newuidmap, a kernel feature
-    ├── InvalidReference            an image name that cannot be parsed
-    ├── ImageError                  a manifest, index, config or layer that is wrong
-    │   ├── ImageNotFound
-    │   ├── ImageInUse
-    │   ├── DigestMismatch          bytes that do not have the digest or size they were announced with
-    │   ├── PlatformNotOffered
-    │   └── LayerError              a layer that cannot be unpacked safely
-    ├── RegistryError               a registry answered with an error, or not at all
-    │   ├── RegistryUnreachable
-    │   ├── AuthenticationRequired
-    │   └── RateLimited
-    ├── StoreError                  the store on disk is damaged, foreign or not writable
-    ├── ContainerError
-    │   ├── ContainerNotFound
-    │   ├── AmbiguousName           an id prefix that several containers share
-    │   ├── NameInUse
-    │   ├── ContainerRunning
-    │   └── ContainerNotRunning
-    ├── NetworkError
-    │   └── PortInUse
-    └── RuntimeFailed               the low-level runtime reported an error (126 and 127 as docker maps them)
+CrateError                      exit status 125; `hint` is the next step, when the user can act
+├── UsageError                  a flag or argument that cannot be understood
+├── SettingsError               a settings file is wrong
+├── HostError                   the host lacks something: user namespaces, newuidmap, a kernel feature
+├── InvalidReference            an image name that cannot be parsed
+├── ImageError                  a manifest, index, config or layer that is wrong
+│   ├── ImageNotFound
+│   ├── ImageInUse
+│   ├── DigestMismatch          bytes that do not have the digest or size they were announced with
+│   ├── PlatformNotOffered
+│   └── LayerError              a layer that cannot be unpacked safely
+├── RegistryError               a registry answered with an error, or not at all
+│   ├── RegistryUnreachable
+│   ├── AuthenticationRequired
+│   └── RateLimited
+├── StoreError                  the store on disk is damaged, foreign or not writable
+├── ContainerError
+│   ├── ContainerNotFound
+│   ├── AmbiguousName           an id prefix that several containers share
+│   ├── NameInUse
+│   ├── ContainerRunning
+│   └── ContainerNotRunning
+├── NetworkError
+│   └── PortInUse
+└── RuntimeFailed               the low-level runtime reported an error (126 and 127 as docker maps them)
 """
 
 from __future__ import annotations
