@@ -26,6 +26,7 @@ _PYTHON = "3.11"  # the guest's
 _PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 _TEST_TOOLS = ("pytest>=8", "pytest-timeout>=2.3")
 _BOOT_SECONDS = 300
+_STOP_SECONDS = 150
 _UNWANTED = (".git", ".venv", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", "build", "dist")
 
 
@@ -91,8 +92,9 @@ class Machine:
         if packer.returncode:
             raise AssertionError(f"tar of {source}: status {packer.returncode}")
 
-    def stop(self) -> None:
-        subprocess.run([str(self._directory / "stop"), "--name", self.name], stdin=subprocess.DEVNULL, timeout=120, check=True)
+    def stop_command(self) -> tuple[str, str]:
+        """The program, and the name of the machine for it."""
+        return str(self._directory / "stop"), self.name
 
 
 @contextmanager
@@ -102,12 +104,22 @@ def booted() -> Iterator[Machine]:
     subprocess.run([str(directory / "build")], stdin=subprocess.DEVNULL, check=True, stdout=subprocess.DEVNULL)
     machine = Machine(directory, f"crate-test-{os.getpid()}-{secrets.token_hex(2)}")
     run = [*_NICE, str(directory / "run"), "--keep", "--name", machine.name, "--boot-timeout", str(_BOOT_SECONDS)]
+    watchdog = _watch(machine)
     try:
         subprocess.run([*run, "--share", f"{shared}:{PACKAGES}"], stdin=subprocess.DEVNULL, check=True)
         machine.copy_tree(CHECKOUT, f"{INSIDE}/checkout")
         yield machine
     finally:
-        machine.stop()
+        watchdog.communicate(timeout=_STOP_SECONDS)
+
+
+def _watch(machine: Machine) -> subprocess.Popen[bytes]:
+    """A process that stops the machine when its standard input ends: when it is closed, and also when we are killed."""
+    script = 'read -r _; exec "$0" --name "$1"'
+    words = ["sh", "-c", script, *machine.stop_command()]
+    return subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
 
 
 def packages() -> Path:
