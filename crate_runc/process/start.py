@@ -49,7 +49,10 @@ class Child:
             pass
 
 
+_NO_OTHER_THREAD = 3  # links of /proc/self/task: itself, its parent, and the only thread
 _early: Child | None = None
+_grace_period = _thread.allocate_lock()
+"""Held while its thread runs."""
 
 
 def fork_early() -> None:
@@ -61,6 +64,7 @@ def fork_early() -> None:
     except OSError:
         return
     if os.geteuid() == 0:
+        _grace_period.acquire()
         _thread.start_new_thread(_begin_grace_period, ())
 
 
@@ -82,11 +86,23 @@ def _begin_grace_period() -> None:
                 return
     except OSError:
         return
+    finally:
+        _grace_period.release()
+
+
+def _wait_for_thread() -> None:
+    """A process that is forked beside another thread can find any lock of Python or libc taken, for ever, by the thread that it does not have.
+    The last locks that a thread takes are those of its own end, so its lock is not enough: the kernel must have forgotten it."""
+    with _grace_period:
+        pass
+    while os.stat("/proc/self/task").st_nlink > _NO_OTHER_THREAD:
+        os.sched_yield()
 
 
 def fork(flags: int) -> Child:
     """flags: the namespaces in which the child starts; with a pid namespace it is the container's init."""
     ours, theirs = channel.pair()
+    _wait_for_thread()
     pid = namespaces.fork(flags)
     if pid:
         theirs.close()
