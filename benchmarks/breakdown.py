@@ -17,7 +17,7 @@ _LONGEST = 10
 
 
 def rows(place: Place) -> list[Row]:
-    python = str(place.bin / "python3")
+    python = place.runner.python
     main = str(_main(place))
     parts = (
         ("fork and exec of sh", ["/bin/sh", "-c", ":"]),
@@ -47,7 +47,7 @@ def lines(place: Place) -> list[str]:
 
 def _imports(place: Place, bundle: str) -> list[str]:
     """How long the imports of the parent take, by Python's own account, which slows them down, and which take longest."""
-    start = [str(place.bin / "python3"), "-I", "-S", "-X", "importtime", str(_main(place))]
+    start = [place.runner.python, "-I", "-S", "-X", "importtime", str(_main(place))]
     said = _said_by([*start, "--root", str(place.directory / "run/parts"), "run", "--bundle", bundle, "parts"], place)
     found = [(int(own) / 1000, name) for own, _, name in _IMPORT.findall(said or "")]
     if not found:

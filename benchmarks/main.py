@@ -7,6 +7,7 @@ import json
 import os
 import pwd
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,8 @@ def _as_user(options: argparse.Namespace, directory: Path, programs: Path) -> li
             status = 0
         except Failed as failure:
             print(f"benchmarks: {failure}", file=sys.stderr)
+        except BaseException:
+            traceback.print_exc()
         finally:
             sys.stdout.flush()
             os._exit(status)

@@ -10,7 +10,6 @@ import os
 import signal
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 Command = Sequence[str]
-_PEAK = Path(__file__).with_name("peak.py")
+_PEAK = Path(__file__).with_name("peak.py").read_text()
 _LAST_WORDS = 300
 
 
@@ -75,10 +74,11 @@ class Row:
 
 
 class Runner:
-    """Runs commands with one environment. `scratch` is a directory for what they say on standard error."""
+    """Runs commands with one environment. `scratch` is a directory for what they say; `python` is one that the caller can execute."""
 
-    def __init__(self, environment: Mapping[str, str], scratch: Path) -> None:
+    def __init__(self, environment: Mapping[str, str], scratch: Path, python: Path) -> None:
         self.environment = dict(environment)
+        self.python = str(python)
         self._errors = scratch / "stderr"
         self._output = scratch / "stdout"
         self._number = 0
@@ -98,7 +98,7 @@ class Runner:
         """KiB. A process that another one starts begins with the peak of that one, so a small interpreter starts them here."""
         result = 0
         for command in commands:
-            helper = [sys.executable, "-I", "-S", str(_PEAK), *command]
+            helper = [self.python, "-I", "-S", "-c", _PEAK, *command]
             done = subprocess.run(
                 helper, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
             )

@@ -9,13 +9,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.measure import Failed, Runner, last_line
 from crate_engine import embedded
-from crate_engine.embedded import amd64, arm64, program
+from crate_engine.embedded import amd64, arm64, image, program
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -72,7 +72,15 @@ def memory_directory() -> Iterator[Path]:
         yield made
     finally:
         _unmount_below(made)
-        shutil.rmtree(made, ignore_errors=True)
+        remove_tree(made)
+
+
+def remove_tree(tree: Path) -> None:
+    """Unpacked without root, a tree has directories that not even its owner may write; overlays leave such ones too."""
+    for folder, _, _ in os.walk(tree):
+        with suppress(OSError):
+            os.chmod(folder, 0o700)
+    shutil.rmtree(tree, ignore_errors=True)
 
 
 def _unmount_below(directory: Path) -> None:
@@ -112,8 +120,18 @@ def install(directory: Path) -> Path:
 def make_place(label: str, bin_directory: Path, directory: Path) -> Place:
     for name in ("home", "run", "scratch"):
         (directory / name).mkdir(mode=0o700)
-    runner = Runner(environment(directory / "home", directory / "run"), directory / "scratch")
+    runner = Runner(environment(directory / "home", directory / "run"), directory / "scratch", _python(bin_directory))
+    try:
+        runner.call(str(bin_directory / "crate-runc"), "--version")
+    except (Failed, OSError) as failure:
+        hint = "/usr/bin/python3 benchmarks/run installs with a Python that every user can execute"
+        raise Failed(f"{label} cannot run {bin_directory}/crate-runc: {failure}; {hint}") from None
     return Place(label, bin_directory, directory, runner)
+
+
+def _python(bin_directory: Path) -> Path:
+    """The one that the launcher takes: the environment's own may lie where an ordinary user cannot enter."""
+    return next(path for path in (bin_directory / "python3", Path("/usr/bin/python3")) if os.access(path, os.X_OK))
 
 
 def write_program(path: Path) -> None:
@@ -125,5 +143,5 @@ def write_program(path: Path) -> None:
 def write_image(directory: Path) -> str:
     """The embedded image as an OCI layout; returns its name in it."""
     directory.mkdir()
-    embedded.layout(str(directory))
+    image.write(str(directory), embedded.NAME)
     return embedded.NAME

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from benchmarks.engine import podman_prefix
 from benchmarks.measure import Contender, Failed, Row
-from benchmarks.place import Place
+from benchmarks.place import Place, remove_tree
 
 SECTION = "pull"
 _REPOSITORY, _TAG = "bench/debian", "minbase"
@@ -70,7 +70,7 @@ def _crate(place: Place, registry: str) -> Pair:
     def clean(turn: str) -> None:
         with suppress(Failed):
             place.runner.call(*prefix(turn), "rmi", image)
-        shutil.rmtree(place.directory / f"crate-{turn}", ignore_errors=True)
+        remove_tree(place.directory / f"crate-{turn}")
 
     return _pair("crate", lambda turn: [[*prefix(turn), "pull", "--quiet", image]], clean)
 
@@ -85,7 +85,7 @@ def _podman(place: Place, registry: str) -> Pair | None:
         prefix = podman_prefix(place, podman, f"podman-{turn}")
         with suppress(Failed):
             place.runner.call(*prefix, "rmi", "--all", "--force")
-        shutil.rmtree(place.directory / f"podman-{turn}", ignore_errors=True)
+        remove_tree(place.directory / f"podman-{turn}")
 
     def pull(turn: str) -> list[list[str]]:
         return [[*podman_prefix(place, podman, f"podman-{turn}"), "pull", "--quiet", "--tls-verify=false", image]]
@@ -106,18 +106,10 @@ def _umoci(place: Place, registry: str) -> Pair | None:
         return [copy, [*unpack, f"{target}/bundle"]]
 
     def clean(turn: str) -> None:
-        _remove_tree(place.directory / f"umoci-{turn}")
+        remove_tree(place.directory / f"umoci-{turn}")
 
     cold = Contender("skopeo + umoci", commands, before=lambda turn: (place.directory / f"umoci-{turn}").mkdir(), after=clean)
     return cold, None  # umoci unpacks again or not at all
-
-
-def _remove_tree(tree: Path) -> None:
-    """Unpacked without root, a tree has directories that not even its owner may write."""
-    for folder, _, _ in os.walk(tree):
-        with suppress(OSError):
-            os.chmod(folder, 0o700)
-    shutil.rmtree(tree, ignore_errors=True)
 
 
 # --- the registry and what is in it
