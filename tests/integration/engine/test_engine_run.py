@@ -232,15 +232,7 @@ def test_caller_that_is_killed_leaves_the_container_running(crate: Crate) -> Non
 
 def test_no_descriptor_of_the_host_reaches_the_program(crate: Crate) -> None:
     with open("/etc/hostname") as file, open(Path("/proc/self/status")) as other:
-        process = subprocess.Popen(
-            crate.command(*RUN, "ls", "/proc/1/fd"),
-            env=crate.environment(),
-            stdout=subprocess.PIPE,
-            pass_fds=(file.fileno(), other.fileno()),
-            user=crate.uid,
-            group=crate.gid,
-            extra_groups=list(crate.groups),
-        )
+        process = crate.popen(*RUN, "ls", "/proc/1/fd", pass_fds=(file.fileno(), other.fileno()))
         out = process.communicate(timeout=30)[0].decode().split()
     assert [fd for fd in out if int(fd) > 2] in ([], ["3"])  # 3 is the directory that ls reads
 
