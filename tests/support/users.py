@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import stat
 import subprocess
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tests.support.programs import Account
 
 NAME = "crate-test"
 _RANGE = 65536
+_CLONE_NEWNS, _MS_BIND, _MS_REC, _MS_SLAVE, _MNT_DETACH = 0x20000, 0x1000, 0x4000, 0x80000, 2
 
 
 def ourselves(base: Path) -> Account:
@@ -24,7 +26,7 @@ def ourselves(base: Path) -> Account:
 def ordinary(base: Path) -> Account:
     """The user `crate-test`, made when it does not exist. Only root can."""
     entry = _existing() or _made()
-    _allow_tun()
+    _open_tun(base)
     groups = tuple(os.getgrouplist(entry.pw_name, entry.pw_gid))
     return checked(_account(entry, groups, base / f"user-{entry.pw_uid}"))
 
@@ -56,11 +58,29 @@ def _made() -> pwd.struct_passwd:
     return entry
 
 
-def _allow_tun() -> None:
-    """Every distribution lets all users open /dev/net/tun, which pasta needs; a container that runs these tests may not."""
+def _open_tun(base: Path) -> None:
+    """Every distribution lets all users open /dev/net/tun, which pasta needs; a machine that runs these tests may not.
+
+    Then the tests go on in a mount namespace of their own, where a node that all may open lies on top. Mounts of the host still come in.
+    """
     tun = Path("/dev/net/tun")
-    if tun.exists() and tun.stat().st_mode & 0o006 != 0o006:
-        tun.chmod(0o666)
+    if not tun.exists() or tun.stat().st_mode & 0o006 == 0o006:
+        return
+    libc, number = host.libc(), tun.stat().st_rdev
+    devices = base / "devices"
+    devices.mkdir()
+    if libc.unshare(_CLONE_NEWNS) or libc.mount(b"none", b"/", None, _MS_SLAVE | _MS_REC, None):
+        return
+    libc.mount(b"tmpfs", os.fsencode(devices), b"tmpfs", 0, b"mode=755")  # the directory above may be mounted nodev
+    node = devices / "tun"
+    try:
+        os.mknod(node, 0o666 | stat.S_IFCHR, number)
+        node.chmod(0o666)
+    except OSError:  # pasta's tests will say what they lack
+        return
+    libc.mount(os.fsencode(node), os.fsencode(tun), None, _MS_BIND, None)
+    libc.umount2(os.fsencode(devices), _MNT_DETACH)  # what is bound stays
+    devices.rmdir()
 
 
 def _has_range(file: str, account: Account) -> bool:
