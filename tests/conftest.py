@@ -7,7 +7,6 @@ Several runs at once do not meet: each has a directory, a registry and a port of
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,17 +21,16 @@ from tests.support.leaks import Census, Watch
 from tests.support.programs import Account, eventually
 from tests.support.registry import Registry
 from tests.support.runtime import Bundle, OciRuntime, new_bundle, remove
+from tests.support.workspace import workspace
 
 _CHECKED_FOR_LEAKS = ("integration", "conformance", "rootless", "interop")
 
 
 @pytest.fixture(scope="session")
 def base() -> Iterator[Path]:
-    """The directory of this run, which every user can enter."""
-    path = Path(tempfile.mkdtemp(prefix="crate-test-", dir=host.fast_directory()))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
+    """The directory of this run."""
+    with workspace(host.fast_directory()) as path:
+        yield path
 
 
 @pytest.fixture(scope="session")

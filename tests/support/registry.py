@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import http.client
 import os
+import signal
 import socket
 import subprocess
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tests.support import host
 from tests.support.images import Document, Image, Index, Layer
 from tests.support.programs import MARK, PATH, SLOW
 
@@ -102,13 +104,24 @@ def _start(program: str, directory: Path) -> tuple[subprocess.Popen[bytes], str]
         environment = {"PATH": PATH, MARK: str(os.getpid()), "OTEL_TRACES_EXPORTER": "none"}
         with open(directory / "log", "wb") as log:
             process = subprocess.Popen(
-                [program, "serve", str(config)], env=environment, cwd=directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [program, "serve", str(config)],
+                env=environment,
+                cwd=directory,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=_end_with_us,
             )
         if _answers(process, address):
             return process, address
         process.kill()
         process.wait()
     raise AssertionError(f"{program} does not start:\n{(directory / 'log').read_text()}")
+
+
+def _end_with_us() -> None:
+    """In the child: a test run that is killed leaves no registry behind (prctl(2), PR_SET_PDEATHSIG)."""
+    host.libc().prctl(1, signal.SIGTERM, 0, 0, 0)
 
 
 def _answers(process: subprocess.Popen[bytes], address: str) -> bool:
