@@ -95,12 +95,11 @@ def _instructions(
     network = ports.settle(plan_of(record))
     arguments = None
     if network.mode == "private":
-        program = pasta.find()
-        if program:
-            paths = {"netns": f"{directory}/netns", "pid_file": f"{run}/pasta.pid"}
-            arguments = plan.pasta_arguments(program, network, **paths, as_root=os.geteuid() == 0)
-        else:
-            _without_pasta(record, network, warn)
+        paths = {"netns": f"{directory}/netns", "pid_file": f"{run}/pasta.pid"}
+        try:
+            arguments = plan.pasta_arguments(pasta.find(), network, **paths, as_root=os.geteuid() == 0)
+        except NetworkError as error:
+            _without_pasta(record, network, error, warn)
     if attach and record.options.tty and (size := window(1)):
         config = config | {"process": config["process"] | {"consoleSize": {"height": size[0], "width": size[1]}}}
     _write_network_files(directory, record, network.mode, dns)
@@ -125,10 +124,11 @@ def _instructions(
     }
 
 
-def _without_pasta(record: Record, network: NetworkPlan, warn: Callable[[str], None]) -> None:
+def _without_pasta(record: Record, network: NetworkPlan, error: NetworkError, warn: Callable[[str], None]) -> None:
+    """A published port that nobody listens on would be a lie; a container without connections is at least what it says."""
     if network.ports:
-        raise NetworkError(f"publish ports of {record.name}: pasta is not installed", hint=pasta.HINT)
-    warn(f"container {record.name} has no network: pasta is not installed ({pasta.HINT})")
+        raise NetworkError(f"publish ports of {record.name}: {error}", hint=error.hint) from error
+    warn(f"container {record.name} has no network: {error} ({error.hint})")
 
 
 def _write_network_files(directory: str, record: Record, mode: str, dns: tuple[str, ...]) -> None:

@@ -8,7 +8,7 @@ import sys
 from crate_engine.cli.commands import SHELLS
 from crate_engine.cli.render import display, json_safe
 from crate_engine.cli.session import report
-from crate_engine.errors import ContainerNotFound, CrateError, ImageNotFound, UsageError
+from crate_engine.errors import ContainerNotFound, CrateError, ImageNotFound, NetworkError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -123,6 +123,9 @@ def _user_namespace() -> str:
 
 
 def _private_network() -> str:
-    from crate_engine.network.pasta import HINT, find
+    from crate_engine.network.pasta import find
 
-    return find() or f"not available: {HINT}"
+    try:
+        return find()
+    except NetworkError as error:
+        return f"not available: {error} ({error.hint})"

@@ -11,15 +11,24 @@ from crate_engine.errors import NetworkError, PortInUse
 from crate_engine.system.builtin import signal
 
 _PATHS = ("/usr/bin", "/usr/local/bin", "/bin", "/usr/sbin", "/usr/local/sbin")
-HINT = "install pasta (package passt), or use --network host or --network none"
+_TUN = "/dev/net/tun"
 
 
-def find() -> str | None:
+def find() -> str:
+    """The program, where it can do its work. Raises NetworkError with what is in its way."""
+    if os.path.exists(_TUN) and not os.access(_TUN, os.R_OK | os.W_OK):
+        blocked = NetworkError(
+            f"{_TUN} cannot be opened", hint=f"as root: chmod 0666 {_TUN}; or use --network host or --network none"
+        )
+    else:
+        blocked = None
     for directory in (*os.environ.get("PATH", "").split(":"), *_PATHS):
         path = f"{directory}/pasta"
         if directory.startswith("/") and os.access(path, os.X_OK):
+            if blocked:
+                raise blocked
             return path
-    return None
+    raise NetworkError("pasta is not installed", hint="install pasta (package passt), or use --network host or --network none")
 
 
 class Pasta:
@@ -82,9 +91,5 @@ def _failed(status: int, said: str) -> NetworkError:
     if "bind" in said.lower() or "in use" in said.lower():
         return PortInUse(
             f"start the network: pasta: {text}", hint="choose another host port, or stop what uses it (ss -lntup shows it)"
-        )
-    if "tun socket" in said and not os.access("/dev/net/tun", os.R_OK | os.W_OK):
-        return NetworkError(
-            f"start the network: pasta: {text}: /dev/net/tun cannot be opened", hint="as root: chmod 0666 /dev/net/tun"
         )
     return NetworkError(f"start the network: pasta: {text}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import pwd
 import shutil
 import subprocess
 import sys
@@ -18,6 +17,9 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+
+from tests.support import host
+from tests.support.programs import Account
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 BUSYBOX = "/bin/busybox"
@@ -189,38 +191,12 @@ def busybox_layout() -> Iterator[Path]:
         yield image_layout(Path(temporary) / "layout", busybox_files(), config, busybox_links())
 
 
-def _identities() -> list[tuple[int, int, tuple[int, ...]]]:
-    """The calling user; as root an ordinary one with subordinate ids as well."""
-    own = (os.geteuid(), os.getegid(), tuple(os.getgroups()))
-    if own[0] != 0:
-        return [own]
-    found = [own]
-    try:
-        owners = [line.partition(":")[0] for line in Path("/etc/subuid").read_text().splitlines()]
-    except OSError:
-        return found
-    for owner in owners:
-        try:
-            entry = pwd.getpwnam(owner)
-        except KeyError:
-            continue
-        if entry.pw_uid != 0:
-            found.append((entry.pw_uid, entry.pw_gid, (entry.pw_gid,)))
-            break
-    return found
-
-
-_RUNTIMES = ("crate-runc", *(name for name in ("runc",) if shutil.which(name)))
-_USERS = _identities()
-
-
-@pytest.fixture(
-    scope="session",
-    params=[(user, runtime) for user in _USERS for runtime in _RUNTIMES],
-    ids=lambda pair: f"{'rootless' if pair[0][0] else 'root'}-{pair[1]}",
-)
-def store(request: pytest.FixtureRequest, busybox_layout: Path) -> Iterator[Crate]:
-    (uid, gid, groups), runtime = request.param
+@pytest.fixture(scope="session", params=["crate-runc", "runc"])
+def store(request: pytest.FixtureRequest, account: Account, busybox_layout: Path) -> Iterator[Crate]:
+    runtime = request.param
+    if runtime != "crate-runc":
+        host.program(runtime)
+    uid, gid, groups = account.uid, account.gid, account.groups
     # A path longer than the address of a unix socket may be.
     home = Path(tempfile.mkdtemp(prefix="crate-", suffix="-" + "long" * 12))
     os.chown(home, uid, gid)

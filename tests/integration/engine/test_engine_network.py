@@ -131,11 +131,29 @@ def test_pasta_ends_with_its_container_also_without_a_monitor(private: Crate) ->
     private("rm", "-f", "web")  # the fixture's leak check looks for pasta
 
 
-def test_without_pasta_a_private_network_is_none_and_ports_are_an_error(crate: Crate) -> None:
+@pytest.mark.parametrize(
+    ("hide", "cause", "advice"),
+    [
+        (
+            "for p in /usr/bin/pasta /usr/bin/passt; do [ -e $p ] && mount --bind /dev/null $p; done",
+            "pasta is not installed",
+            "package passt",
+        ),
+        (
+            "mount -t tmpfs tmpfs /dev/net; touch /dev/net/tun; chmod 0 /dev/net/tun",
+            "/dev/net/tun cannot be opened",
+            "chmod 0666 /dev/net/tun",
+        ),
+    ],
+    ids=["missing", "no tun"],
+)
+def test_without_pasta_a_private_network_is_none_and_ports_are_an_error(crate: Crate, hide: str, cause: str, advice: str) -> None:
+    if "tun" in cause and not crate.rootless:
+        pytest.skip("root may open every device")
     hidden = subprocess.run(["unshare", "-m", "true"], capture_output=True)
     if hidden.returncode or shutil.which("pasta") is None or os.geteuid() != 0:
         pytest.skip("hides pasta in a mount namespace, which needs root")
-    mask = "for p in /usr/bin/pasta /usr/bin/passt; do [ -e $p ] && mount --bind /dev/null $p; done; exec setpriv"
+    mask = f"{hide}; exec setpriv"
     ids = [f"--reuid={crate.uid}", f"--regid={crate.gid}", "--clear-groups", "--"]
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -144,8 +162,8 @@ def test_without_pasta_a_private_network_is_none_and_ports_are_an_error(crate: C
 
     plain = run("run", "--rm", "--network", "private", IMAGE, "ls", "/sys/class/net")
     assert (plain.returncode, plain.stdout) == (0, "lo\n")
-    assert "pasta is not installed" in plain.stderr
+    assert cause in plain.stderr
     published = run("run", "--rm", "-p", "18081:80", IMAGE, "true")
     assert published.returncode == 125
-    assert "pasta is not installed" in published.stderr
-    assert "package passt" in published.stderr
+    assert cause in published.stderr
+    assert advice in published.stderr
