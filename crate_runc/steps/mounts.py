@@ -207,7 +207,7 @@ class ReadonlyMount(ChildStep):
 
 def open_target(child: ChildContext, destination: str, *, is_directory: bool) -> int:
     """/proc and /sys must be real directories right below the root: a link there would move everything that is masked later (CVE-2019-19921)."""
-    top = os.path.normpath("/" + destination)
+    top = os.path.normpath("/" + destination.lstrip("/"))  # two slashes at the start would stay
     if top == "/":
         raise StepError("mount", errno.EINVAL, f"mount on {destination}: the root itself cannot be a mount destination")
     if top in (_PROC, _SYS):
