@@ -80,7 +80,8 @@ def own_executable(bundle: Bundle) -> None:
         (bundle.rootfs / loader).chmod(0o755)
 
 
-ATTACK = f"{TRY_TO_WRITE}; {{ sleep 0.5; try 50; }} 9</proc/self/exe & exec /bin/busybox sleep 1"
+ATTACK = f"""/bin/busybox sh -c '{TRY_TO_WRITE}; sleep 0.5; try 50' 9</proc/self/exe & exec /bin/busybox sleep 1"""
+"""The writer is another program by then, and the shell as well: a file that runs is busy."""
 
 
 def test_own_executable_as_the_program_cannot_be_written(runtime: OciRuntime, bundle: Bundle) -> None:
