@@ -68,17 +68,23 @@ def make_directory_in_root(root: int, path: str, mode: int = 0o755) -> int:
 
 
 def make_file_in_root(root: int, path: str, mode: int = 0o644) -> int:
-    """An O_PATH descriptor of `path`, created as an empty regular file (and its directories) where nothing is there."""
-    try:
-        return open_in_root(root, path)
-    except FileNotFoundError:
-        parent, _, name = path.rstrip("/").rpartition("/")
-        directory = make_directory_in_root(root, parent)
-    try:
-        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=directory))
-        return os.open(name, _O_PATH | os.O_NOFOLLOW, dir_fd=directory)
-    finally:
-        os.close(directory)
+    """An O_PATH descriptor of `path`, created as an empty regular file (and its directories) where nothing is there; a dangling link is followed
+    inside the root."""
+    for _ in range(_MAX_LINKS):
+        try:
+            return open_in_root(root, path)
+        except FileNotFoundError:
+            parent, _, name = path.rstrip("/").rpartition("/")
+            directory = make_directory_in_root(root, parent)
+        try:
+            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=directory))
+            return os.open(name, _O_PATH | os.O_NOFOLLOW, dir_fd=directory)
+        except FileExistsError:
+            target = os.readlink(name, dir_fd=directory)
+            path = target if target.startswith("/") else f"{parent}/{target}"
+        finally:
+            os.close(directory)
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
 
 
 def read_small_file_in_root(root: int, path: str, limit: int) -> bytes | None:

@@ -362,3 +362,14 @@ def test_cgroup_path_that_climbs(runtime: OciRuntime, bundle: Bundle) -> None:
     assert not Path("/sys/fs/ct-outside").exists()
     for path in Path("/sys/fs/cgroup").glob("*/ct-climb"):
         path.rmdir()
+
+
+def test_file_mounted_over_a_dangling_link_is_where_it_points_inside(runtime: OciRuntime, bundle: Bundle, canary: Path) -> None:
+    """The look-alike: Ubuntu's /etc/resolv.conf points to a file that only a running system has."""
+    source = runtime.directory / "resolv.conf"
+    source.write_text("nameserver 192.0.2.1\n")
+    (bundle.rootfs / "etc/resolv.conf").unlink(missing_ok=True)
+    (bundle.rootfs / "etc/resolv.conf").symlink_to("../run/resolve/stub.conf")
+    bundle.mount("/etc/resolv.conf", type="bind", source=str(source), options=["bind", "ro"])
+    assert runtime.output(bundle.runs("cat", "/run/resolve/stub.conf")) == "nameserver 192.0.2.1\n"
+    assert canary.exists()

@@ -105,6 +105,33 @@ def test_a_file_is_made_empty_and_kept_when_it_is_there(resolver: str, root: int
     assert (tree / "a/b/file").read_text() == "inside"
 
 
+@pytest.mark.parametrize(
+    ("target", "made"),
+    [
+        ("/run/there", "run/there"),
+        ("../run/there", "run/there"),
+        ("../../../../../out", "out"),
+        ("beside", "a/beside"),
+        ("again", "a/last"),
+    ],
+)
+def test_a_file_is_made_where_a_dangling_link_points_inside_the_root(
+    resolver: str, root: int, tree: Path, target: str, made: str
+) -> None:
+    (tree / "a/dangling").symlink_to(target)
+    (tree / "a/again").symlink_to("last")
+    os.close(path.make_file_in_root(root, "a/dangling"))
+    assert (tree / made).read_bytes() == b""
+    assert not (tree.parent / "out").exists()
+
+
+def test_a_file_is_not_made_through_a_circle_of_links(resolver: str, root: int, tree: Path) -> None:
+    (tree / "a/one").symlink_to("two")
+    (tree / "a/two").symlink_to("one")
+    with pytest.raises(OSError, match="Too many levels"):
+        path.make_file_in_root(root, "a/one")
+
+
 def test_a_small_file_is_read(root: int) -> None:
     assert path.read_small_file_in_root(root, "a/b/file", 100) == b"inside"
 
