@@ -95,14 +95,12 @@ class Program:
             "TELL": str(self._told),
         }
         command = [sys.executable, "-I", "-S", "-X", "utf8", "-c", TELL, str(self._main), *self._flags, *words]
-        with subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
-        ) as process:
-            assert process.stderr is not None
-            error = process.stderr.read().decode() if words[0] not in ("create", "run") else ""
-            assert process.wait(60) == status, f"{words}: {error}"
+        errors = self._directory / "errors"  # not a pipe: a container would keep it open
+        with open(errors, "wb") as stderr:
+            done = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr)
+            assert done.wait(60) == status, f"{words}: {errors.read_text()}"
         rows = [line.split() for line in self._told.read_text().splitlines()]
-        (own,) = [row for row in rows if row[0] == str(process.pid)]
+        (own,) = [row for row in rows if row[0] == str(done.pid)]
         return set(own[1:]) - bare()
 
 
@@ -140,10 +138,13 @@ def crate(directory: Path) -> Program:
 
 
 @pytest.fixture(scope="module")
-def runc(directory: Path) -> Program:
+def runc(directory: Path) -> Iterator[Program]:
     if defect := (not host.IS_ROOT and host.user_namespace_defect()):
         pytest.skip(f"needs user namespaces of an ordinary user: {defect}")
-    return Program("crate_runc", directory, "--root", f"{directory}/state")
+    program = Program("crate_runc", directory, "--root", f"{directory}/state")
+    yield program
+    for identity in IDENTITIES:
+        program.modules("delete", "--force", identity)
 
 
 @pytest.fixture(scope="module")
@@ -162,17 +163,21 @@ def bundle(directory: Path, crate: Program) -> Path:
     return path
 
 
+IDENTITIES = (f"start-up-{os.getpid()}-a", f"start-up-{os.getpid()}-b")
+
+
 def test_verbs_of_the_runtime_load_only_what_is_cheap(runc: Program, bundle: Path) -> None:
     """One after the other, as they are in the life of a container."""
+    first, second = IDENTITIES
     verbs = [
-        ("create", "--bundle", str(bundle), "c"),
-        ("state", "c"),
-        ("start", "c"),
-        ("exec", "c", "/hello"),
-        ("kill", "c", "KILL"),
-        ("delete", "--force", "c"),
-        ("run", "--detach", "--bundle", str(bundle), "d"),
-        ("delete", "--force", "d"),
+        ("create", "--bundle", str(bundle), first),
+        ("state", first),
+        ("start", first),
+        ("exec", first, "/hello"),
+        ("kill", first, "KILL"),
+        ("delete", "--force", first),
+        ("run", "--detach", "--bundle", str(bundle), second),
+        ("delete", "--force", second),
     ]
     for verb in verbs:
         loaded = tops(runc.modules(*verb))
