@@ -142,6 +142,7 @@ def runc(directory: Path) -> Iterator[Program]:
     if defect := (not host.IS_ROOT and host.user_namespace_defect()):
         pytest.skip(f"needs user namespaces of an ordinary user: {defect}")
     program = Program("crate_runc", directory, "--root", f"{directory}/state")
+    program.modules("--version")  # may write the caches, which takes more modules than reading them
     yield program
     for identity in IDENTITIES:
         program.modules("delete", "--force", identity)
