@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -72,3 +74,5 @@ def test_podman_runs_containers_with_crate_runc(account: Account, bin_directory:
         account.run([*podman, "rmi", "--all", "--force"], timeout=120)
         if account.rootless:
             account.run([podman[0], "unshare", "rm", "-rf", str(account.home / "podman")], timeout=120)
+            # podman keeps a process that holds the user namespace
+            os.kill(int((account.runtime_dir / "libpod/tmp/pause.pid").read_text()), signal.SIGKILL)
