@@ -23,7 +23,7 @@ from tests.support.registry import Registry
 from tests.support.runtime import Bundle, OciRuntime, new_bundle, remove
 from tests.support.workspace import workspace
 
-_CHECKED_FOR_LEAKS = ("integration", "conformance", "rootless", "interop")
+_CHECKED_FOR_LEAKS = ("integration", "conformance", "rootless", "interop", "inside")
 
 
 @pytest.fixture(scope="session")
