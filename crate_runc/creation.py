@@ -10,7 +10,7 @@ import time
 
 from crate_runc import cgroup, config, host, plan
 from crate_runc.errors import CgroupError, RuncError, StateError
-from crate_runc.lifecycle import run_poststop_hooks
+from crate_runc.lifecycle import has_own_pid_namespace, run_poststop_hooks
 from crate_runc.process import parent, start, start_gate
 from crate_runc.state import store as state_store
 from crate_runc.state.record import ContainerState
@@ -91,11 +91,15 @@ class Creation:
 
             assert foreground
 
-    def undo(self) -> None:
+    def undo(self, *, started: bool = False) -> None:
+        """Init has been killed. Only a container that was started, in the pid namespace of others, can have more processes than that; who else
+        is in the cgroup belongs to another container that names the same path."""
         start.discard_early()
         try:
-            self.group.kill()
-            self.group.delete()
+            if started and not has_own_pid_namespace(self.state.config):
+                self.group.kill()
+            if not self.group.processes():
+                self.group.delete()
         except CgroupError:
             pass
         run_poststop_hooks(self.state)

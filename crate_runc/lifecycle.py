@@ -63,7 +63,7 @@ def run(store: StateStore, container_id: str, bundle_path: str, options: Options
             _pass_gate(creation.entry, creation.state)
         except BaseException:
             init.kill()
-            creation.undo()
+            creation.undo(started=True)
             raise
     if options.detach:
         init.close()
@@ -178,7 +178,7 @@ def _remove(entry: Entry, state: ContainerState, group: Cgroup) -> None:
     """End what is left of the container, then its cgroup, then its state, then the poststop hooks."""
     if state_store.is_alive(state):
         _end(state)
-    if not state.pid or not _has_own_pid_namespace(state.config):
+    if not state.pid or not has_own_pid_namespace(state.config):
         group.kill()
         group.delete()
     elif not group.processes():
@@ -187,7 +187,7 @@ def _remove(entry: Entry, state: ContainerState, group: Cgroup) -> None:
     run_poststop_hooks(state)
 
 
-def _has_own_pid_namespace(config: dict[str, Any]) -> bool:
+def has_own_pid_namespace(config: dict[str, Any]) -> bool:
     """Then all its processes have ended with the first; who is left in the cgroup belongs to another container that names the same path."""
     entries = config.get("linux", {}).get("namespaces", [])
     return any(entry["type"] == "pid" and not entry.get("path") for entry in entries)

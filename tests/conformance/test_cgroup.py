@@ -173,3 +173,12 @@ def test_removing_a_container_leaves_another_in_the_same_cgroup_alone(runtime: O
         runtime.call("delete", "--force", second, status=None)
         assert Path(f"/proc/{pid}").exists()
         assert runtime.state(first)["status"] == "running"
+
+
+def test_failed_create_leaves_others_in_its_cgroup_alone(runtime: OciRuntime, bundle: Bundle) -> None:
+    with runtime.running(limited(bundle, "shared")) as identity:
+        directory = cgroup_of(runtime.pid(identity), "pids")
+        bundle.mount("/mnt", type="bind", source="/nonexistent/source", options=["bind"])
+        runtime.fails("create", "--bundle", str(bundle.write()), runtime.identity())
+        assert runtime.status(identity) == "running"
+        assert directory.exists()
