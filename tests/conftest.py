@@ -48,13 +48,16 @@ def ourselves(base: Path, census: Census) -> Account:
 
 
 @pytest.fixture(scope="session")
-def rootless_user(base: Path, census: Census, request: pytest.FixtureRequest) -> Account:
+def rootless_user(base: Path, census: Census, bin_directory: Path, request: pytest.FixtureRequest) -> Account:
     """An ordinary user with subordinate ids."""
     account = users.ordinary(base) if host.IS_ROOT else users.checked(request.getfixturevalue("ourselves"))
     if defect := host.user_namespace_defect():
         pytest.skip(f"needs user namespaces of an ordinary user: {defect}")
     if host.IS_ROOT:
         census.temporaries.append(account.temporary)
+    python = account.run([str(bin_directory / "python3"), "-c", ""])
+    if python.status:  # a Python whose library lies below a home that only its owner can enter
+        pytest.skip(f"needs a Python that every user can run: {python.err.strip()}")
     return account
 
 
