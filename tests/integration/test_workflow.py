@@ -146,8 +146,8 @@ def test_volume(crate: Crate, image: str) -> None:
 
 
 def test_first_process_is_the_containers_own(crate: Crate, image: str) -> None:
-    script = "readlink /proc/1/exe; ls /proc | grep -cE '^[0-9]+$'"
-    assert crate.out("run", "--rm", "--network", "none", image, "sh", "-c", script).splitlines() == ["/bin/busybox", "3"]
+    script = "readlink /proc/1/exe; echo /proc/[0-9]*"
+    assert crate.out("run", "--rm", "--network", "none", image, "sh", "-c", script).splitlines() == ["/bin/busybox", "/proc/1"]
 
 
 def test_own_file_system(crate: Crate, image: str) -> None:
