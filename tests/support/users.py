@@ -26,7 +26,7 @@ def ourselves(base: Path) -> Account:
 def ordinary(base: Path) -> Account:
     """The user `crate-test`, made when it does not exist. Only root can."""
     entry = _existing() or _made()
-    _open_tun(base)
+    _open_devices(base)
     groups = tuple(os.getgrouplist(entry.pw_name, entry.pw_gid))
     return checked(_account(entry, groups, base / f"user-{entry.pw_uid}"))
 
@@ -58,27 +58,27 @@ def _made() -> pwd.struct_passwd:
     return entry
 
 
-def _open_tun(base: Path) -> None:
-    """Every distribution lets all users open /dev/net/tun, which pasta needs; a machine that runs these tests may not.
+def _open_devices(base: Path) -> None:
+    """Every distribution lets all users open these, which pasta and fuse-overlayfs need; a machine that runs these tests may not.
 
-    Then the tests go on in a mount namespace of their own, where a node that all may open lies on top. Mounts of the host still come in.
+    Then the tests go on in a mount namespace of their own, where nodes that all may open lie on top. Mounts of the host still come in.
     """
-    tun = Path("/dev/net/tun")
-    if not tun.exists() or tun.stat().st_mode & 0o006 == 0o006:
+    closed = [
+        path for path in (Path("/dev/net/tun"), Path("/dev/fuse")) if path.exists() and path.stat().st_mode & 0o006 != 0o006
+    ]
+    libc, devices = host.libc(), base / "devices"
+    if not closed or libc.unshare(_CLONE_NEWNS) or libc.mount(b"none", b"/", None, _MS_SLAVE | _MS_REC, None):
         return
-    libc, number = host.libc(), tun.stat().st_rdev
-    devices = base / "devices"
     devices.mkdir()
-    if libc.unshare(_CLONE_NEWNS) or libc.mount(b"none", b"/", None, _MS_SLAVE | _MS_REC, None):
-        return
     libc.mount(b"tmpfs", os.fsencode(devices), b"tmpfs", 0, b"mode=755")  # the directory above may be mounted nodev
-    node = devices / "tun"
-    try:
-        os.mknod(node, 0o666 | stat.S_IFCHR, number)
-        node.chmod(0o666)
-    except OSError:  # pasta's tests will say what they lack
-        return
-    libc.mount(os.fsencode(node), os.fsencode(tun), None, _MS_BIND, None)
+    for path in closed:
+        node = devices / path.name
+        try:
+            os.mknod(node, 0o666 | stat.S_IFCHR, path.stat().st_rdev)
+            node.chmod(0o666)
+        except OSError:  # the tests that need it will say what they lack
+            continue
+        libc.mount(os.fsencode(node), os.fsencode(path), None, _MS_BIND, None)
     libc.umount2(os.fsencode(devices), _MNT_DETACH)  # what is bound stays
     devices.rmdir()
 
