@@ -13,7 +13,7 @@ from crate_engine.errors import HostError, RuntimeFailed
 from crate_engine.monitor.launch import SAFE_PATH
 from crate_engine.monitor.process import reset_signals
 from crate_engine.runtime.command import Runtime
-from crate_engine.system.process import open_sealed_interpreter
+from crate_engine.system.process import open_sealed_interpreter, sealed_environment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def spawn(runtime: Runtime, arguments: list[str], stdio: tuple[int, int, int]) -
     Our own interpreter starts sealed, so that the runtime need not start itself a second time.
     """
     sealed = open_sealed_interpreter() if runtime.own_python else None
-    environment = {"PATH": os.environ.get("PATH", SAFE_PATH)}
+    environment = {"PATH": os.environ.get("PATH", SAFE_PATH)} | (sealed_environment() if sealed is not None else {})
     if "XDG_RUNTIME_DIR" in os.environ:
         environment["XDG_RUNTIME_DIR"] = os.environ["XDG_RUNTIME_DIR"]
     pid = os.fork()

@@ -50,6 +50,17 @@ def boot_id() -> str:
         return file.read().strip()
 
 
+def sealed_environment() -> dict[str, str]:
+    """What an interpreter started by `open_sealed_interpreter` needs in its environment.
+
+    In the clone it cannot tell where it lies, so that `$ORIGIN` in its RPATH (ld.so(8)) leads nowhere; Pythons that are made to be moved about
+    find their library by it.
+    """
+    libraries = os.path.dirname(os.path.dirname(os.path.realpath(sys.executable))) + "/lib"
+    name = f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
+    return {"LD_LIBRARY_PATH": libraries} if os.path.exists(f"{libraries}/{name}") else {}
+
+
 def open_sealed_interpreter() -> int | None:
     """An fd of this interpreter's executable through a read-only clone of its directory, for os.execve; the caller closes it.
 

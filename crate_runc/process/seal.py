@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import sys
 
 from crate_runc.kernel import capability, mount, namespaces, prctl
 from crate_runc.kernel.libc import AT_FDCWD, address_of, syscall
@@ -114,7 +115,15 @@ def _execute(socket: int) -> None:
         executable = _copy_to_sealed_memory(interpreter)
     os.set_inheritable(socket, True)
     script = os.path.dirname(os.path.abspath(__file__)) + "/sealed.py"
-    os.execve(executable, [interpreter, "-I", "-S", "-X", "utf8", script, str(socket)], {})
+    os.execve(executable, [interpreter, "-I", "-S", "-X", "utf8", script, str(socket)], _environment(interpreter))
+
+
+def _environment(interpreter: str) -> dict[str, str]:
+    """In the clone it cannot tell where it lies, so that `$ORIGIN` in its RPATH (ld.so(8)) leads nowhere; Pythons that are made to be moved
+    about find their library by it."""
+    libraries = os.path.dirname(os.path.dirname(interpreter)) + "/lib"
+    name = f"libpython{sys.version_info[0]}.{sys.version_info[1]}.so.1.0"
+    return {"LD_LIBRARY_PATH": libraries} if os.path.exists(f"{libraries}/{name}") else {}
 
 
 def _open_in_read_only_clone(path: str) -> int:
