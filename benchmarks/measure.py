@@ -98,9 +98,9 @@ class Runner:
         """KiB. A process that another one starts begins with the peak of that one, so a small interpreter starts them here."""
         result = 0
         for command in commands:
-            helper = [self.python, "-I", "-S", "-c", _PEAK, *command]
+            measuring = [self.python, "-I", "-S", "-c", _PEAK, *command]
             done = subprocess.run(
-                helper, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+                measuring, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
             )
             status, peak = done.stdout.split()[-2:]
             if int(status):

@@ -1,4 +1,4 @@
-"""The child's side: wait for what to do, walk its lists of steps, become the container's program. Runs from a sealed executable.
+"""The child's side: wait for what to do, walk its lists of steps, become the container's program: through the sealed stub, or as a sealed interpreter.
 
 It is alone until the parent speaks, and ends as soon as the parent's end of the channel is closed before the container is created. Nothing is
 printed and nothing is imported after the root switch; a failure is a record on the channel, or one line on stderr once there is no parent.

@@ -33,18 +33,18 @@ class _Ended(Exception):
 class Init:
     """The container's process: `pid` as we see it, `fd` a pidfd that `close` closes, `terminal` the master of its terminal or -1."""
 
-    __slots__ = ("_helper", "channel", "fd", "pid", "terminal")
+    __slots__ = ("_forker", "channel", "fd", "pid", "terminal")
 
     def __init__(self, child: Child) -> None:
         self.channel = child.channel
-        self._helper = 0
+        self._forker = 0
         self.pid = 0
         self.fd = -1
         self.terminal = -1
         if child.is_init:
             self.adopt(child.pid)
         else:
-            self._helper = child.pid
+            self._forker = child.pid
 
     def receive(self, expected: bytes) -> list[bytes]:
         """The fields of the next message, which must be `expected`; a terminal's master may come in between. Raises StepError."""
@@ -85,23 +85,23 @@ class Init:
         self.pid = pid
         self.fd = pidfd.open_process(pid)
 
-    def collect_helper(self) -> None:
+    def collect_forker(self) -> None:
         """The process that forked init has ended or is about to."""
-        if self._helper:
-            os.waitpid(self._helper, 0)
-            self._helper = 0
+        if self._forker:
+            os.waitpid(self._forker, 0)
+            self._forker = 0
 
     def kill(self) -> None:
         """End and collect both processes, whatever state they are in."""
         self.channel.close()
-        for pid in (self.pid, self._helper):
+        for pid in (self.pid, self._forker):
             if pid:
                 try:
                     os.kill(pid, signals.SIGKILL)
                     os.waitpid(pid, 0)
                 except (ProcessLookupError, ChildProcessError):
                     pass
-        self._helper = 0
+        self._forker = 0
 
     def close(self) -> None:
         self.channel.close()
@@ -112,13 +112,13 @@ class Init:
 
     def _epitaph(self) -> str:
         """Why the channel ended without a word: some signal, most likely."""
-        pid = self.pid or self._helper
+        pid = self.pid or self._forker
         try:
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         except ChildProcessError:
             return "the container's first process is gone"
-        if pid == self._helper:
-            self._helper = 0
+        if pid == self._forker:
+            self._forker = 0
         else:
             self.pid = 0
         return f"the container's first process ended with {f'signal {-code}' if code < 0 else f'status {code}'}"
@@ -186,7 +186,7 @@ def walk(
             init.receive(b"created")
         else:
             init.receive_end()
-        init.collect_helper()
+        init.collect_forker()
     except BaseException:
         init.kill()
         init.close()
