@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import subprocess
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -41,7 +41,7 @@ def test_state_has_what_the_specification_and_runc_name(runtime: OciRuntime, bun
     assert state["ociVersion"].startswith("1.")
     assert set(state) <= {"ociVersion", "id", "status", "pid", "bundle", "rootfs", "created", "annotations", "owner"}
     created = datetime.fromisoformat(state["created"][:19])
-    assert abs((datetime.utcnow() - created).total_seconds()) < 300
+    assert abs((datetime.now(UTC).replace(tzinfo=None) - created).total_seconds()) < 300
 
 
 def test_state_of_a_stopped_container_has_no_pid(runtime: OciRuntime, bundle: Bundle) -> None:

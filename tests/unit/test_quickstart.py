@@ -121,6 +121,7 @@ def test_the_python_asked_for_is_taken_or_refused_but_never_replaced(checkout: C
     assert "with own (3.11.9)" in checkout.run("--install", python="own").stdout
 
 
+@pytest.mark.skipif(not os.access("/dev/net/tun", os.R_OK | os.W_OK), reason="needs /dev/net/tun to be open to the user")
 def test_it_runs_the_embedded_image_and_shows_what_to_try_next(checkout: Checkout) -> None:
     checkout.environment()
     result = checkout.run()
