@@ -18,6 +18,7 @@ from crate_engine.layers.worker import Worker
 from crate_engine.oci.digest import Digest
 from crate_engine.store import leases
 from crate_engine.store.blobs import BlobStore
+from crate_engine.system import userns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ def bring(
                 f"unpack layer {transfer.diff_id}: its blob {transfer.blob.digest} is missing", hint="pull the image again"
             )
     unpacking = sum(transfer.unpack for transfer in transfers)
+    if unpacking:
+        userns.run(user_namespace, os.getpid)  # what the host forbids is said here, before anything is fetched
     workers: list[Worker] = []
     with ExitStack() as stack:
         for _ in range(min(unpacking, _UNPACKING, len(os.sched_getaffinity(0)))):

@@ -81,7 +81,9 @@ def enter(user_namespace: UserNamespace, flags: int = 0) -> None:
     except OSError as error:
         if mapper:
             mapper.give_up()
-        raise errors.HostError(f"make a user namespace: {error.strerror}", hint=_advice(error.errno)) from error
+        # ENOSPC of unshare(2) is about namespaces, not about a disk.
+        cause = "their limit is reached" if error.errno in (errno.ENOSPC, errno.EUSERS) else error.strerror
+        raise errors.HostError(f"make a user namespace: {cause}", hint=_advice(error.errno)) from error
     if mapper:
         mapper.map()
         os.setgroups([])

@@ -61,6 +61,22 @@ def test_error_of_the_function_arrives_with_its_type_and_hint() -> None:
     assert caught.value.hint == "pull again"
 
 
+def test_host_that_allows_no_user_namespaces_is_told_with_the_command_that_does() -> None:
+    probe()
+
+    def try_below() -> list[str]:
+        Path("/proc/sys/user/max_user_namespaces").write_text("0")  # this namespace's own limit
+        try:
+            userns.enter(UserNamespace("single", ((0, 0, 1),), ((0, 0, 1),)))
+        except HostError as error:
+            return [str(error), error.hint or ""]
+        return []
+
+    message, hint = userns.run(own_id_only(), try_below)  # type: ignore[misc]
+    assert message == "make a user namespace: their limit is reached"
+    assert "sysctl -w user.max_user_namespaces" in hint
+
+
 def test_killed_child_is_an_error_and_not_a_result() -> None:
     probe()
     with pytest.raises(CrateError, match="was killed"):
