@@ -72,9 +72,10 @@ def test_host_that_allows_no_user_namespaces_is_told_with_the_command_that_does(
             return [str(error), error.hint or ""]
         return []
 
-    message, hint = userns.run(own_id_only(), try_below)  # type: ignore[misc]
-    assert message == "make a user namespace: their limit is reached"
-    assert "sysctl -w user.max_user_namespaces" in hint
+    told = userns.run(own_id_only(), try_below)
+    assert isinstance(told, list)
+    assert told[0] == "make a user namespace: their limit is reached"
+    assert "sysctl -w user.max_user_namespaces" in told[1]
 
 
 def test_killed_child_is_an_error_and_not_a_result() -> None:
