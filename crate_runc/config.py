@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from crate_runc import config_rules, strict_json
+from crate_runc import config_rules, process_rules, strict_json
 from crate_runc.errors import BundleError, reason
 
 TYPE_CHECKING = False
@@ -47,7 +47,7 @@ def check_config(config: Any) -> None:
 
 def check_process(process: Any, where: str = "process") -> None:
     """For `exec --process FILE`, whose text is the `process` object alone. Raises BundleError."""
-    config_rules.process(process, where, _raise)
+    process_rules.process(process, where, _raise)
     _fill_user(process)
 
 

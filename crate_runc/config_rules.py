@@ -6,12 +6,11 @@ platforms' and ignored. Rules that need the host (the cgroup mode, the last capa
 
 from __future__ import annotations
 
-from crate_runc import resource_rules
+from crate_runc import process_rules, resource_rules
 from crate_runc.errors import BundleError, Unsupported
 from crate_runc.shapes import (
     INT64,
     UINT32,
-    UINT64,
     absolute,
     boolean,
     fields,
@@ -37,24 +36,6 @@ if TYPE_CHECKING:
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 NAMESPACES = ("cgroup", "ipc", "mount", "network", "pid", "user", "uts")
 PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave", "unbindable", "runbindable")
-RLIMITS = (
-    "RLIMIT_AS",
-    "RLIMIT_CORE",
-    "RLIMIT_CPU",
-    "RLIMIT_DATA",
-    "RLIMIT_FSIZE",
-    "RLIMIT_LOCKS",
-    "RLIMIT_MEMLOCK",
-    "RLIMIT_MSGQUEUE",
-    "RLIMIT_NICE",
-    "RLIMIT_NOFILE",
-    "RLIMIT_NPROC",
-    "RLIMIT_RSS",
-    "RLIMIT_RTPRIO",
-    "RLIMIT_RTTIME",
-    "RLIMIT_SIGPENDING",
-    "RLIMIT_STACK",
-)
 MAX_MAPPINGS = 340  # user_namespaces(7), since Linux 4.15
 _ID = integer((0, UINT32[1] - 1))  # 2^32-1 means "no id" to the kernel
 _IPC_SYSCTLS = (
@@ -81,31 +62,6 @@ def _version(value: Any, where: str, report: Report) -> None:
         report(BundleError(where, f"must be a version like 1.3.0, not {quoted(value)}"))
     elif int(numbers[0]) != 1 or int(numbers[1]) > 3:
         report(Unsupported(where, f"version {text} is not supported; 1.0.0 to 1.3 are"))
-
-
-def _variable(value: Any, where: str, report: Report) -> None:
-    if type(value) is not str or value.find("=") < 1:
-        report(BundleError(where, f"must be NAME=VALUE, not {quoted(value)}"))
-
-
-def _arguments(value: Any, where: str, report: Report) -> None:
-    list_of(string)(value, where, report)
-    if value == []:
-        report(BundleError(where, "must name a program"))
-
-
-def _rlimits(value: Any, where: str, report: Report) -> None:
-    _RLIMITS(value, where, report)
-    seen: set[str] = set()
-    for index, limit in enumerate(value if type(value) is list else ()):
-        kind = limit.get("type") if type(limit) is dict else None
-        if type(kind) is not str:
-            continue
-        if kind in seen:
-            report(BundleError(f"{where}[{index}].type", f"{kind} appears twice"))
-        seen.add(kind)
-        if kind and type(limit.get("soft")) is type(limit.get("hard")) is int and limit["soft"] > limit["hard"]:
-            report(BundleError(f"{where}[{index}].soft", f"{limit['soft']} is more than the hard limit {limit['hard']}"))
 
 
 def _namespaces(value: Any, where: str, report: Report) -> None:
@@ -185,13 +141,12 @@ def _seccomp(value: Any, where: str, report: Report) -> None:
 
 
 _TIMEOUT = integer((1, INT64[1]))
-_HOOK = fields({"path": absolute, "args": list_of(string), "env": list_of(_variable), "timeout": _TIMEOUT}, required=("path",))
-_RLIMIT = {"type": one_of(RLIMITS), "soft": integer(UINT64), "hard": integer(UINT64)}
-_RLIMITS = list_of(fields(_RLIMIT, required=("type", "soft", "hard")))
+_HOOK = fields(
+    {"path": absolute, "args": list_of(string), "env": list_of(process_rules.variable), "timeout": _TIMEOUT}, required=("path",)
+)
 _NAMESPACES = list_of(fields({"type": _namespace_type, "path": _namespace_path}, required=("type",)))
 _MAPPING = {"containerID": integer(UINT32), "hostID": integer(UINT32), "size": integer((1, UINT32[1]))}
 _ID_MAPPINGS = list_of(fields(_MAPPING, required=("containerID", "hostID", "size")))
-_USER = {"uid": _ID, "gid": _ID, "umask": integer((0, 0o777)), "additionalGids": list_of(_ID)}
 _DEVICE = {
     "type": one_of(("b", "c", "u", "p")),
     "path": absolute,
@@ -209,23 +164,6 @@ _MOUNT = {
     "options": _mount_options,
     "uidMappings": unsupported,
     "gidMappings": unsupported,
-}
-_PROCESS = {
-    "terminal": boolean,
-    "consoleSize": fields({"height": integer((0, 0xFFFF)), "width": integer((0, 0xFFFF))}, required=("height", "width")),
-    "user": fields(_USER),
-    "args": _arguments,
-    "env": list_of(_variable),
-    "cwd": absolute,
-    "capabilities": fields(dict.fromkeys(("bounding", "effective", "inheritable", "permitted", "ambient"), list_of(filled))),
-    "rlimits": _rlimits,
-    "noNewPrivileges": boolean,
-    "oomScoreAdj": integer((-1000, 1000)),
-    "apparmorProfile": unsupported,
-    "selinuxLabel": unsupported,
-    "scheduler": unsupported,
-    "ioPriority": unsupported,
-    "execCPUAffinity": unsupported,
 }
 _LINUX = {
     "namespaces": _namespaces,
@@ -248,17 +186,16 @@ _LINUX = {
 }
 UNSUPPORTED = frozenset(
     name
-    for table in (_PROCESS, _MOUNT, _LINUX, resource_rules.PROPERTIES)
+    for table in (process_rules.PROPERTIES, _MOUNT, _LINUX, resource_rules.PROPERTIES)
     for name, check in table.items()
     if check in (unsupported, unless_empty, never)
 )
-process = fields(_PROCESS, required=("args", "cwd"))
 config = fields(
     {
         "ociVersion": _version,
         "root": fields({"path": filled, "readonly": boolean}, required=("path",)),
         "mounts": list_of(fields(_MOUNT, required=("destination",))),
-        "process": process,
+        "process": process_rules.process,
         "hostname": string,
         "domainname": string,
         "hooks": fields(dict.fromkeys(HOOKS, list_of(_HOOK))),
