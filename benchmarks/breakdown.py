@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 import shutil
+import statistics
 import subprocess
 from pathlib import Path
 
-from benchmarks import runtime
+from benchmarks import runtime, timeline
 from benchmarks.measure import Contender, Row
 from benchmarks.place import Place
 
 SECTION = "parts of crate-runc run"
 _IMPORT = re.compile(r"import time:\s+(\d+) \|\s+(\d+) \| +(\S+)")
 _LONGEST = 10
+_TURNS = 7
 
 
 def rows(place: Place) -> list[Row]:
@@ -61,18 +63,29 @@ def _imports(place: Place, bundle: str) -> list[str]:
 
 
 def _system_calls(place: Place, runtimes: dict[str, str], bundle: str) -> list[str]:
-    """What strace counts in all processes of one run."""
+    """What strace counts in all processes of one run, how long they were in these calls, and when the phases of a run begin."""
     strace = shutil.which("strace")
     if strace is None:
         return ["strace is not installed: no count of system calls"]
-    lines = []
+    report = place.directory / "scratch" / "strace"
+    lines, times = [], []
     for name, path in runtimes.items():
-        report = place.directory / "scratch" / "strace"
-        state = str(place.directory / "run" / f"strace-{name}")
-        command = [path, "--root", state, "run", "--bundle", bundle, f"strace-{name}"]
-        if _said_by([strace, "-c", "-f", "-o", str(report), *command], place) is not None:
-            lines.append(f"system calls of {name}: {_counted(report.read_text())}")
-    return lines
+        root = str(place.directory / "run" / f"strace-{name}")
+        command = [path, "--root", root, "run", "--bundle", bundle, f"strace-{name}"]
+        counting = [strace, "-c", "--summary-wall-clock", "-f", "-o", str(report)]
+        if _said_by([*counting, *command], place) is None:
+            continue
+        lines += _counted(name, report.read_text())
+        turns = []
+        for _ in range(_TURNS):
+            if _said_by([*timeline.command(strace, str(report)), *command], place) is not None:
+                turns.append(timeline.marks(report.read_text(), root, runtime.PROGRAM))
+        times.append(f"  {name}: " + ", ".join(f"{mark} {at:.1f}" for mark, at in _medians(turns).items()))
+    return [*lines, "milliseconds from the start, traced, in the median:", *times]
+
+
+def _medians(turns: list[dict[str, float]]) -> dict[str, float]:
+    return {mark: statistics.median(turn[mark] for turn in turns if mark in turn) for mark in turns[0]} if turns else {}
 
 
 def _said_by(command: list[str], place: Place) -> str | None:
@@ -82,9 +95,15 @@ def _said_by(command: list[str], place: Place) -> str | None:
     return None if done.returncode else str(done.stderr)
 
 
-def _counted(report: str) -> str:
+def _counted(name: str, report: str) -> list[str]:
+    """Times are inflated by the tracing, most where calls are many; what waits for another process is among them."""
     rows = [
         fields for line in report.splitlines() if (fields := line.split()) and fields[0][0].isdigit() and fields[-1] != "total"
     ]
     calls = sorted(((int(fields[3]), fields[-1]) for fields in rows), reverse=True)
-    return f"{sum(count for count, _ in calls)}: " + ", ".join(f"{name} {count}" for count, name in calls[:_LONGEST])
+    times = sorted(((float(fields[1]) * 1000, fields[-1]) for fields in rows), reverse=True)
+    return [
+        f"system calls of {name}: {sum(count for count, _ in calls)}: "
+        + ", ".join(f"{call} {count}" for count, call in calls[:_LONGEST]),
+        "  milliseconds in them: " + ", ".join(f"{call} {took:.1f}" for took, call in times[:_LONGEST]),
+    ]

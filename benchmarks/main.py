@@ -24,7 +24,7 @@ def main() -> int:
     if options.vm:
         from benchmarks import vm
 
-        return vm.run(options.n)
+        return vm.run(options.n, breakdown=options.breakdown)
     try:
         with memory_directory() as directory:
             directory_of_programs = Path(options.bin).absolute() if options.bin else _announced(install, directory / "installed")
@@ -46,6 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", choices=("run", "engine", "pull"), action="append", help="measure this; may be repeated")
     parser.add_argument(
         "--user", metavar="NAME", help="as root: measure once more as this ordinary user, who needs subordinate ids"
+    )
+    parser.add_argument(
+        "--breakdown", action="store_true", help="with the low-level runtimes: what the time of one run consists of"
     )
     parser.add_argument("--json", metavar="FILE", help="write every sample there")
     parser.add_argument("--bin", metavar="DIRECTORY", help="measure this installation instead of a new one, e.g. .venv/bin")
@@ -110,8 +113,10 @@ def _measure(options: argparse.Namespace, place: Place) -> list[dict[str, Any]]:
 
     if "run" in wanted:
         take(runtime.rows(place))
-        take(breakdown.rows(place))
-        print(*breakdown.lines(place), sep="\n", flush=True)
+        print(*runtime.lines(place), sep="\n", flush=True)
+        if options.breakdown:
+            take(breakdown.rows(place))
+            print(*breakdown.lines(place), sep="\n", flush=True)
     if "engine" in wanted:
         take(engine.rows(place))
     if "pull" in wanted:

@@ -19,14 +19,14 @@ installation.install(target)
 """
 
 
-def run(turns: int) -> int:
+def run(turns: int, *, breakdown: bool) -> int:
     """What the benchmarks print in it is printed here; returns their exit status."""
     try:
         with booted() as machine:
             print("In a virtual machine, emulated: see the ratios alone.", flush=True)
-            script = 'cd "$1/checkout" && export PYTHONPATH="$2" && python3 -c "$3" && exec benchmarks/run --only run -n "$4" --bin "$5"'
+            script = 'cd "$1/checkout" && export PYTHONPATH="$2" && python3 -c "$3" && exec benchmarks/run --only run -n "$4" --bin "$5" $6'
             install = _INSTALL.format(inside=INSIDE)
-            words = ["sh", INSIDE, PACKAGES, install, str(turns), f"{INSIDE}/installed/bin"]
+            words = ["sh", INSIDE, PACKAGES, install, str(turns), f"{INSIDE}/installed/bin", "--breakdown" if breakdown else ""]
             return machine.run("sh", "-c", script, *words, timeout=_SECONDS, show=True)
     except NoMachine as lack:
         print(f"benchmarks: --vm: {lack}", file=sys.stderr)
