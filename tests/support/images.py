@@ -259,3 +259,24 @@ def write_layout(directory: Path, images: Mapping[str, Image]) -> Path:
     (directory / "index.json").write_bytes(_json({"schemaVersion": 2, "manifests": entries}))
     (directory / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
     return directory
+
+
+def write_docker_archive(path: Path, images: Mapping[str, Image]) -> Path:
+    """What `docker save` writes and `docker load` and `ctr images import` read: each image under its name, layers as they are packed."""
+    entries = []
+    with tarfile.open(path, "w") as archive:
+        for name, one in images.items():
+            config = f"{one.config.digest.partition(':')[2]}.json"
+            _add(archive, config, one.config.content)
+            layers = {f"{layer.digest.partition(':')[2]}/layer.tar": layer.path for layer in one.layers}
+            for member, layer in layers.items():
+                archive.add(layer, arcname=member)
+            entries.append({"Config": config, "RepoTags": [name], "Layers": [*layers]})
+        _add(archive, "manifest.json", _json(entries))
+    return path
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    archive.addfile(entry, io.BytesIO(content))
