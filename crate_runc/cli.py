@@ -35,8 +35,8 @@ GLOBAL: Flags = {
     "version": SWITCH,
 }
 SHORT_GLOBAL = {"h": "help", "v": "version"}
-_LAUNCH: Flags = {"console-socket": TEXT, "pid-file": TEXT, "preserve-fds": NUMBER}
-_CREATE: Flags = {"bundle": TEXT, **_LAUNCH, "no-pivot": SWITCH, "no-new-keyring": SWITCH}
+_LAUNCH: Flags = {"console-socket": TEXT, "pid-file": TEXT, "pidfd-socket": TEXT, "preserve-fds": NUMBER}
+_CREATE: Flags = {"bundle": TEXT, "config": TEXT, **_LAUNCH, "no-pivot": SWITCH, "no-new-keyring": SWITCH}
 _EXEC: Flags = {
     **_LAUNCH,
     "additional-gids": LIST,
@@ -57,7 +57,7 @@ _MANY = 1 << 20
 # verb: (flags, their short forms, fewest and most arguments)
 VERBS: dict[str, tuple[Flags, dict[str, str], int, int]] = {
     "check": ({}, {}, 0, 1),
-    "create": (_CREATE, {"b": "bundle"}, 1, 1),
+    "create": (_CREATE, {"b": "bundle", "f": "config"}, 1, 1),
     "delete": ({"force": SWITCH}, {"f": "force"}, 1, 1),
     "exec": (
         _EXEC,
@@ -73,7 +73,7 @@ VERBS: dict[str, tuple[Flags, dict[str, str], int, int]] = {
     "ps": ({"format": TEXT}, {"f": "format"}, 1, _MANY),
     "run": (
         {**_CREATE, "detach": SWITCH, "keep": SWITCH, "no-subreaper": SWITCH},
-        {"b": "bundle", "d": "detach"},
+        {"b": "bundle", "d": "detach", "f": "config"},
         1,
         1,
     ),

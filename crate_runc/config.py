@@ -28,12 +28,12 @@ class Bundle:
         self.rootfs = rootfs
 
 
-def load(bundle_path: str) -> Bundle:
-    """Raises BundleError for the first defect."""
+def load(bundle_path: str, file: str = "") -> Bundle:
+    """`file` stands in for the bundle's config.json. Raises BundleError for the first defect."""
     path = os.path.abspath(bundle_path)
     if not os.path.isdir(path):
         raise BundleError("", f"bundle {path}: not a directory")
-    config = read_json(os.path.join(path, "config.json"))
+    config = read_json(file or os.path.join(path, "config.json"))
     check_config(config)
     return Bundle(path, config, os.path.normpath(os.path.join(path, config["root"]["path"])))
 

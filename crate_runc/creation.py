@@ -9,7 +9,7 @@ import os
 import time
 
 from crate_runc import cgroup, config, host, plan
-from crate_runc.errors import CgroupError, RuncError, StateError
+from crate_runc.errors import CgroupError, RuncError, StateError, reason
 from crate_runc.lifecycle import has_own_pid_namespace, run_poststop_hooks
 from crate_runc.process import parent, start, start_gate
 from crate_runc.state import store as state_store
@@ -18,6 +18,8 @@ from crate_runc.steps.step import ParentContext, namespace_paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Callable
     from typing import Any
 
     from crate_runc.config import Bundle
@@ -30,17 +32,22 @@ if TYPE_CHECKING:
 class Creation:
     """What `create` and `run` have in common: the checked bundle, the plan, the locked state directory; ends with the lock."""
 
-    __slots__ = ("bundle", "entry", "facts", "group", "options", "parent_lists", "state")
+    __slots__ = ("bundle", "entry", "facts", "group", "options", "parent_lists", "pidfd_receiver", "state")
 
     def __init__(self, store: StateStore, container_id: str, bundle_path: str, options: Options) -> None:
         options.container_id = container_id
         self.options = options
-        self.bundle = config.load(bundle_path)
+        self.bundle = config.load(bundle_path, options.config_file)
         self.facts = host.probe(options.rootless)
         _check_options(self.bundle, self.facts, options)
         self.parent_lists = plan.of_parent(self.bundle.config, self.facts)
         self.group = cgroup.open_for(self.bundle.config, self.facts, container_id)
+        self.pidfd_receiver = connect_pidfd_socket(options)
         self.entry = store.create(container_id)
+        if os.environ.get("NOTIFY_SOCKET"):
+            from crate_runc.process import notify_socket
+
+            self.bundle.config = notify_socket.add_to(self.bundle.config, self.entry.directory)
         self.state = ContainerState(
             id=container_id,
             bundle=self.bundle.path,
@@ -62,6 +69,10 @@ class Creation:
         does is to open the gate and save the state."""
         try:
             self.entry.save(self.state)
+            if os.environ.get("NOTIFY_SOCKET"):
+                from crate_runc.process import notify_socket
+
+                notify_socket.make_directory(self.entry.directory)
             self.group.create()
             init = self._walk()
         except BaseException:
@@ -73,6 +84,8 @@ class Creation:
                 self.entry.save(self.state)
             if self.options.pid_file:
                 write_pid_file(self.options.pid_file, init.pid)
+            if self.pidfd_receiver:
+                send_pidfd(self.pidfd_receiver, self.options, init.fd, b"standard")
         except BaseException:
             init.kill()
             self.undo()
@@ -151,8 +164,7 @@ def _check_options(bundle: Bundle, facts: HostFacts, options: Options) -> None:
         raise StateError("rootless container requires user namespaces")
     if not os.path.isdir(bundle.rootfs):
         raise StateError(f"invalid rootfs: stat {bundle.rootfs}: no such file or directory")
-    listening = os.environ.get("LISTEN_FDS", "")
-    options.listen_fds = int(listening) if listening.isascii() and listening.isdigit() else 0
+    options.listen_fds = _listen_fds()
     check_preserved(options.preserve_fds + options.listen_fds)
 
 
@@ -180,9 +192,40 @@ def write_pid_file(path: str, pid: int) -> None:
         os.rename(temporary, path)
     except OSError as error:
         raise RuncError(f"write pid file {path}: {(error.strerror or '').lower()}") from None
+def _listen_fds() -> int:
+    """How many sockets the caller passes from descriptor 3 on (sd_listen_fds(3)): none where LISTEN_PID says that they are another's."""
+    count = os.environ.get("LISTEN_FDS", "")
+    mine = os.environ.get("LISTEN_PID") == str(os.getpid())
+    return int(count) if mine and count.isascii() and count.isdigit() and len(count) < 10 else 0
+
+
 
 
 def _now() -> str:
     """RFC 3339 with nanoseconds, in UTC."""
     nanoseconds = time.time_ns()
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(nanoseconds // 10**9)) + f".{nanoseconds % 10**9:09d}Z"
+def connect_pidfd_socket(options: Options) -> _socket.socket | None:
+    """Before anything is made. Raises RuncError."""
+    if not options.pidfd_socket:
+        return None
+    from crate_runc.kernel import unix_socket
+
+    try:
+        return unix_socket.connect(options.pidfd_socket)
+    except OSError as error:
+        raise RuncError(f"connect to pidfd socket {options.pidfd_socket}: {reason(error)}") from None
+
+
+def send_pidfd(receiver: _socket.socket, options: Options, pidfd: int, word: bytes) -> None:
+    """One message; with runc its text is "standard" for a container and "setns" for exec. Raises RuncError."""
+    from crate_runc.kernel import unix_socket
+
+    try:
+        unix_socket.send_descriptor(receiver, word, pidfd)
+    except OSError as error:
+        raise RuncError(f"send the pidfd to {options.pidfd_socket}: {reason(error)}") from None
+    finally:
+        receiver.close()
+
+

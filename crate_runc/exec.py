@@ -36,10 +36,17 @@ def run(store: StateStore, container_id: str, process: dict[str, Any], options: 
         raise StateError("cannot exec in a paused container (use --ignore-paused to override)")
     if status not in ("created", "running"):
         raise StateError("cannot exec in a container that is not running")
+    receiver = connect_pidfd_socket(options)
     init = _walk(state, process, options, store.root)
     try:
-        if options.pid_file:
-            write_pid_file(options.pid_file, init.pid)
+        try:
+            if receiver:
+                send_pidfd(receiver, options, init.fd, b"setns")
+            if options.pid_file:
+                write_pid_file(options.pid_file, init.pid)
+        except BaseException:
+            init.kill()
+            raise
         return 0 if options.detach else foreground.wait(init)
     finally:
         init.close()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from crate_runc.cgroup import Cgroup
     from crate_runc.plan import Options
+    from crate_runc.process.notify_socket import Relay
     from crate_runc.state.record import ContainerState
     from crate_runc.state.store import Entry, StateStore
 
@@ -47,7 +48,11 @@ def start(store: StateStore, container_id: str) -> None:
             raise StateError("cannot start an already running container")
         if status != "created":
             raise StateError(f"cannot start a container in the {status} state")
+        relay = _notify_relay(entry)
         _pass_gate(entry, state)
+    if relay:
+        process = pidfd.open_process(state.pid)
+        relay.wait(process, state.pid)
 
 
 def run(store: StateStore, container_id: str, bundle_path: str, options: Options) -> int:
@@ -60,18 +65,21 @@ def run(store: StateStore, container_id: str, bundle_path: str, options: Options
     with Creation(store, container_id, bundle_path, options) as creation:
         init = creation.make(starts_at_once=True)
         try:
+            relay = _notify_relay(creation.entry)
             _pass_gate(creation.entry, creation.state)
         except BaseException:
             init.kill()
             creation.undo(started=True)
             raise
     if options.detach:
+        if relay:
+            relay.wait(init.fd, init.pid)
         init.close()
         return 0
     from crate_runc.process import foreground
 
     try:
-        status = foreground.wait(init)
+        status = foreground.wait(init, relay)
     finally:
         init.close()
     if not options.keep:
@@ -127,6 +135,15 @@ def list_states(store: StateStore) -> list[dict[str, Any]]:
     for entry, record in store.entries():
         found.append({**record.as_state_json(entry.status(record)), "owner": record.owner})
     return found
+
+
+def _notify_relay(entry: Entry) -> Relay | None:
+    """What carries the container's READY=1 to the service manager, where there is one that waits for it."""
+    if not os.environ.get("NOTIFY_SOCKET"):
+        return None
+    from crate_runc.process import notify_socket
+
+    return notify_socket.listen(entry.directory)
 
 
 def _pass_gate(entry: Entry, state: ContainerState) -> None:

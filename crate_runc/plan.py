@@ -22,6 +22,7 @@ class Options:
     """What the command line says beside the bundle. Only values that marshal can carry."""
 
     __slots__ = (
+        "config_file",
         "console_socket",
         "container_id",
         "detach",
@@ -31,6 +32,7 @@ class Options:
         "no_pivot",
         "no_subreaper",
         "pid_file",
+        "pidfd_socket",
         "preserve_fds",
         "rootless",
         "tty",
@@ -41,8 +43,10 @@ class Options:
         *,
         container_id: str = "",
         detach: bool = False,
+        config_file: str = "",
         console_socket: str = "",
         pid_file: str = "",
+        pidfd_socket: str = "",
         preserve_fds: int = 0,
         rootless: bool | None = None,
         no_pivot: bool = False,
@@ -54,8 +58,10 @@ class Options:
     ) -> None:
         self.container_id = container_id
         self.detach = detach
+        self.config_file = config_file
         self.console_socket = console_socket
         self.pid_file = pid_file
+        self.pidfd_socket = pidfd_socket
         self.preserve_fds = preserve_fds
         self.rootless = rootless
         self.no_pivot = no_pivot

@@ -34,8 +34,10 @@ def _options(invocation: Invocation) -> Options:
     return Options(
         container_id=invocation.arguments[0] if invocation.arguments else "",
         detach=values.get("detach", False),
+        config_file=values.get("config", ""),
         console_socket=values.get("console-socket", ""),
         pid_file=values.get("pid-file", ""),
+        pidfd_socket=values.get("pidfd-socket", ""),
         preserve_fds=values.get("preserve-fds", 0),
         rootless=invocation.rootless(),
         no_pivot=values.get("no-pivot", False),

@@ -12,6 +12,7 @@ from crate_runc.kernel import pidfd, signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from crate_runc.process.notify_socket import Relay
     from crate_runc.process.parent import Init
 
 _NOT_FORWARDED = frozenset(
@@ -21,15 +22,16 @@ _OWN_FAULTS = frozenset({4, 5, 7, 8, 11})  # SIGILL SIGTRAP SIGBUS SIGFPE SIGSEG
 _CHUNK = 32 << 10
 
 
-def wait(init: Init) -> int:
-    """The exit status as a shell has it. The pidfd and the terminal stay open."""
+def wait(init: Init, relay: Relay | None = None) -> int:
+    """The exit status as a shell has it. The pidfd and the terminal stay open. relay: of a container that tells when it is ready; this
+    process, which waits, then is the service's main process."""
     forwarded = set(range(1, signals.LAST + 1)) - _NOT_FORWARDED - _OWN_FAULTS - {32, 33}
     source = pidfd.open_signals(forwarded | {signals.SIGWINCH})
     carrier = _Carrier(init.terminal) if init.terminal >= 0 else None
     try:
         if carrier:
             carrier.begin()
-        _loop(init, source, carrier)
+        _loop(init, source, carrier, relay)
         if carrier:
             carrier.drain()
     finally:
@@ -40,14 +42,20 @@ def wait(init: Init) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _loop(init: Init, source: int, carrier: _Carrier | None) -> None:
+def _loop(init: Init, source: int, carrier: _Carrier | None, relay: Relay | None) -> None:
     poll = select.poll()
     poll.register(init.fd, select.POLLIN)
     poll.register(source, select.POLLIN)
     if carrier:
         carrier.register(poll)
+    if relay:
+        poll.register(relay, select.POLLIN)
     while True:
         events = dict(poll.poll())
+        if relay and relay.fileno() in events and relay.forward(os.getpid()):
+            poll.unregister(relay)
+            relay.close()
+            relay = None
         if carrier:
             carrier.carry(events, poll)
         if source in events:

@@ -5,7 +5,6 @@ A failure of the child arrives as a record and is raised here as a StepError wit
 
 from __future__ import annotations
 
-import _socket
 import marshal
 import os
 
@@ -244,21 +243,10 @@ def open_needs(needs: list[tuple[str, str]], ready: dict[tuple[str, str], int]) 
 
 
 def _connect(path: str) -> int:
-    socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-    directory, _, name = path.rpartition("/")
-    parent = -1
+    from crate_runc.kernel import unix_socket
+
     try:
-        if len(os.fsencode(path)) > 107:  # sun_path's length
-            parent = os.open(directory or "/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            path = f"/proc/self/fd/{parent}/{name}"
-        socket.settimeout(2)
-        socket.connect(path)
-        socket.settimeout(None)
+        return unix_socket.connect(path).detach()
     except OSError as error:
-        socket.close()
         text = (error.strerror or "timed out").lower()
         raise StepError("console socket", error.errno or 0, f"connect to console socket {path}: {text}") from None
-    finally:
-        if parent >= 0:
-            os.close(parent)
-    return socket.detach()

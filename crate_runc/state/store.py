@@ -59,7 +59,7 @@ class Entry:
             self.close()
             raise StateError(TAKEN)
         for name in names:
-            os.unlink(name, dir_fd=self._fd)
+            _unlink(name, self._fd)
 
     def load(self) -> ContainerState:
         """Raises StateError where there is no state yet or it cannot be read."""
@@ -96,7 +96,7 @@ class Entry:
     def remove(self) -> None:
         """The directory and all in it. state.json goes first: a rest without it is no container, and `create` takes it over."""
         for name in sorted(os.listdir(self._fd), key=lambda name: name != "state.json"):
-            os.unlink(name, dir_fd=self._fd)
+            _unlink(name, self._fd)
         os.rmdir(self.directory)
 
     def close(self) -> None:
@@ -221,6 +221,20 @@ class StateStore:
             raise StateError(f"state root {self.root}: belongs to uid {status.st_uid}, not to uid {os.geteuid()}")
         if status.st_mode & 0o022:
             raise StateError(f"state root {self.root}: others may write to it; run: chmod go-w {self.root}")
+
+
+def _unlink(name: str, directory: int) -> None:
+    """A file, or a directory of files (of the notify socket)."""
+    try:
+        os.unlink(name, dir_fd=directory)
+    except IsADirectoryError:
+        fd = os.open(name, _READ_DIRECTORY, dir_fd=directory)
+        try:
+            for inner in os.listdir(fd):
+                os.unlink(inner, dir_fd=fd)
+        finally:
+            os.close(fd)
+        os.rmdir(name, dir_fd=directory)
 
 
 def is_alive(state: ContainerState) -> bool:
