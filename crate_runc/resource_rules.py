@@ -14,18 +14,15 @@ from crate_runc.shapes import (
     fields,
     integer,
     list_of,
-    map_of,
     one_of,
     quoted,
-    string,
-    unsupported,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from crate_runc.shapes import Report
+    from crate_runc.shapes import Check, Report
 
 
 def _access(value: Any, where: str, report: Report) -> None:
@@ -40,12 +37,16 @@ def _devices(value: Any, where: str, report: Report) -> None:
             report(BundleError(f"{where}[{index}].access", "is required where something is allowed"))
 
 
-def _unified(value: Any, where: str, report: Report) -> None:
-    """The names become file names in the container's cgroup."""
-    map_of(string)(value, where, report)
-    for name in value if type(value) is dict else ():
-        if "/" in name or "." not in name or name.startswith((".", "cgroup.")):
-            report(BundleError(where, f"{quoted(name)} is not a file of a cgroup controller"))
+def _special(name: str) -> Check:
+    """The rules of a property that few ask for are loaded where it is there. Docker writes an empty `blockIO` for everyone."""
+
+    def check(value: Any, where: str, report: Report) -> None:
+        if value != {} and value != []:
+            from crate_runc import special_resource_rules
+
+            special_resource_rules.PROPERTIES[name](value, where, report)
+
+    return check
 
 
 def _cpu_list(value: Any, where: str, report: Report) -> None:
@@ -80,14 +81,14 @@ _CPU = {
     "idle": integer((0, 1)),
 }
 PROPERTIES = {
-    "unified": _unified,
+    "unified": _special("unified"),
     "devices": _devices,
     "memory": fields(_MEMORY),
     "cpu": fields(_CPU),
     "pids": fields({"limit": integer(INT64)}),
-    "blockIO": unsupported,
-    "hugepageLimits": unsupported,
-    "network": unsupported,
-    "rdma": unsupported,
+    "blockIO": _special("blockIO"),
+    "hugepageLimits": _special("hugepageLimits"),
+    "network": _special("network"),
+    "rdma": _special("rdma"),
 }
 resources = fields(PROPERTIES)

@@ -1,11 +1,12 @@
 """One interface for the control groups of a container, whatever the host has: v1, hybrid, v2 or none.
 
-    cgroup = open_for(config, facts, id)   nothing is done yet
+    cgroup = open_for(config, facts, id, driver)   nothing is done yet
     cgroup.create(); cgroup.apply(resources); cgroup.join(pid)
-    state keeps cgroup.paths               controller → directory
-    from_paths(paths, facts).kill(); .delete()
+    state keeps cgroup.paths and .driver           controller → directory, and who made them
+    from_state(state, facts).kill(); .delete()
 
-The semantics are those of runc's cgroupfs driver. As an ordinary user a cgroup that cannot be made is no error as long as neither a limit
+Drivers are cgroupfs (here: v1, v2), systemd, which is loaded only where it is asked for, and disabled. The semantics are those of runc's. As an
+ordinary user a cgroup that cannot be made is no error as long as neither a limit
 nor a `cgroupsPath` was asked for.
 """
 
@@ -16,13 +17,17 @@ import time
 from crate_runc.cgroup import files
 from crate_runc.cgroup import paths as planned
 from crate_runc.errors import CgroupError
+from crate_runc.host import UNIFIED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from crate_runc.cgroup.resources import Write
     from crate_runc.host import HostFacts
+    from crate_runc.state.record import ContainerState
 
+CGROUPFS, SYSTEMD, SYSTEMD_USER, DISABLED = "cgroupfs", "systemd", "systemd-user", "disabled"
 _KILL_SECONDS = 10.0
 
 
@@ -36,12 +41,26 @@ class Cgroup:
         self.facts = facts
         self.optional = optional
 
+    @property
+    def driver(self) -> str:
+        """What `from_state` needs to know."""
+        return CGROUPFS
+
     def create(self) -> None:
         """Raises CgroupError. What is there already is used."""
         raise NotImplementedError
 
     def apply(self, resources: dict[str, Any]) -> None:
         """Set limits and device rules; best before a process joins. Raises BundleError for what this host cannot express, CgroupError."""
+        raise NotImplementedError
+
+    def update(self, resources: dict[str, Any]) -> None:
+        """Change limits of a running container: those that are given, but for devices. Raises BundleError and CgroupError; what was written
+        before a failure stays."""
+        raise NotImplementedError
+
+    def change_devices(self, before: dict[str, Any], after: dict[str, Any]) -> None:
+        """From the rules of one `linux.resources` to those of another, without a moment in which nothing or everything is allowed."""
         raise NotImplementedError
 
     def join(self, pid: int) -> None:
@@ -84,9 +103,21 @@ class Cgroup:
         for directory in set(self.paths.values()):
             files.remove(directory)
 
-    def cannot_limit(self, controller: str) -> CgroupError:
+    def _limit(self, wanted: list[Write], resources: dict[str, Any], mode: str) -> None:
+        """Write limits, or none where a controller is missing."""
+        directories = (
+            self.paths if mode != "v2" or not self.paths else dict.fromkeys([one[0] for one in wanted], self.paths[UNIFIED])
+        )
+        for controller, file, value in wanted:
+            if controller not in directories:
+                raise self.cannot_limit(controller, resources, mode, file, value)
+        files.set_limits(wanted, directories, resources, mode)
+
+    def cannot_limit(self, controller: str, resources: dict[str, Any], mode: str, file: str, value: str) -> CgroupError:
+        from crate_runc.cgroup.refusals import property_of
+
         return CgroupError(
-            f"limit {controller}: the container has no {controller} cgroup: "
+            f"{property_of(resources, mode, file, value)}: limit {controller}: the container has no {controller} cgroup: "
             + (
                 "the controller is not mounted"
                 if controller not in self.facts.cgroup_mounts and self.facts.cgroup_mode != "v2"
@@ -116,8 +147,13 @@ class NoCgroup(Cgroup):
     def apply(self, resources: dict[str, Any]) -> None:
         from crate_runc.cgroup.resources import writes
 
-        for controller, _, _ in writes(resources, "v2"):
-            raise self.cannot_limit(controller)
+        self._limit(writes(resources, "v2"), resources, "v2")
+
+    def update(self, resources: dict[str, Any]) -> None:
+        self.apply(resources)
+
+    def change_devices(self, before: dict[str, Any], after: dict[str, Any]) -> None:
+        raise CgroupError("linux.resources.devices: the container has no cgroup")
 
     def join(self, pid: int) -> None:
         pass
@@ -132,8 +168,14 @@ class NoCgroup(Cgroup):
 _NOT_DELEGATED = "this user may not make one; run as root, or let systemd delegate the controller (Delegate=yes)"
 
 
-def open_for(config: dict[str, Any], facts: HostFacts, container_id: str) -> Cgroup:
+def open_for(config: dict[str, Any], facts: HostFacts, container_id: str, driver: str = CGROUPFS) -> Cgroup:
     """For a container that is to be made. Does nothing yet; raises BundleError for limits that this host's mode cannot express."""
+    if driver == SYSTEMD:
+        from crate_runc.cgroup import systemd
+
+        return systemd.open_for(config, facts, container_id)
+    if driver == DISABLED:
+        return NoCgroup({}, facts, optional=True)
     _check(config.get("linux", {}).get("resources", {}), facts)
     explicit = bool(config.get("linux", {}).get("cgroupsPath"))
     optional = not explicit and (facts.rootless or facts.cgroup_mode == "none")
@@ -152,6 +194,15 @@ def _check(resources: dict[str, Any], facts: HostFacts) -> None:
 def from_paths(paths: dict[str, str], facts: HostFacts) -> Cgroup:
     """For a container that is there: what its state says."""
     return _choose(dict(paths), facts, True)
+
+
+def from_state(state: ContainerState, facts: HostFacts) -> Cgroup:
+    """The same, and by the driver that made it."""
+    if state.cgroup_paths and state.cgroup_driver in (SYSTEMD, SYSTEMD_USER):
+        from crate_runc.cgroup import systemd
+
+        return systemd.Scope(dict(state.cgroup_paths), facts, user=state.cgroup_driver == SYSTEMD_USER)
+    return from_paths(state.cgroup_paths, facts)
 
 
 def _choose(paths: dict[str, str], facts: HostFacts, optional: bool) -> Cgroup:

@@ -12,6 +12,9 @@ from crate_runc.kernel import pidfd
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
+
+    from crate_runc.cgroup.resources import Write
 
 _REMOVE_SECONDS = 5.0
 _POLL_SECONDS = 0.005
@@ -39,6 +42,31 @@ def set_value(directory: str, file: str, value: str) -> None:
         raise CgroupError(f"set {file} in cgroup {directory}: this kernel has no such file") from None
     except OSError as error:
         raise CgroupError(f"set {file} to {value} in cgroup {directory}: {reason(error)}") from None
+
+
+def set_limits(wanted: list[Write], directories: dict[str, str], resources: dict[str, Any], mode: str) -> None:
+    """Write in order. The kernel checks a value against those that are there (memory against memory and swap, a quota against its period):
+    what it calls invalid is tried once more when the others are written. Raises CgroupError, which names the property."""
+    again = []
+    for controller, file, value in wanted:
+        try:
+            write(directories[controller], file, value)
+        except OSError as error:
+            if error.errno == errno.EINVAL and len(wanted) > 1:
+                again.append((controller, file, value))
+            else:
+                _settle(directories[controller], (controller, file, value), error, resources, mode)
+    for controller, file, value in again:
+        try:
+            write(directories[controller], file, value)
+        except OSError as error:
+            _settle(directories[controller], (controller, file, value), error, resources, mode)
+
+
+def _settle(directory: str, refused: Write, cause: OSError, resources: dict[str, Any], mode: str) -> None:
+    from crate_runc.cgroup import refusals
+
+    refusals.settle(directory, refused, cause, resources, mode)
 
 
 def join(directory: str, pid: int) -> None:

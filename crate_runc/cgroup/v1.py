@@ -46,19 +46,11 @@ class CgroupV1(Cgroup):
     def apply(self, resources: dict[str, Any]) -> None:
         wanted = writes(resources, "v1")
         rules = device_rules.writes_v1(device_rules.effective(resources)) if not self.facts.rootless else []
-        for controller, file, value in wanted:
-            if controller not in self.paths:
-                raise self.cannot_limit(controller)
-            if file.startswith("memory.memsw.") and value == "-1" and not os.path.exists(f"{self.paths[controller]}/{file}"):
-                continue  # the kernel does not count swap, so there is nothing to lift
-            self._set(controller, file, value)
+        self._limit(wanted, resources, "v1")
         if rules and "devices" not in self.paths:
             raise CgroupError("limit devices: no devices controller is mounted on this host")
         for file, line in rules:
             files.set_value(self.paths["devices"], file, line)
-
-    def _set(self, controller: str, file: str, value: str) -> None:
-        files.set_value(self.paths[controller], file, value)
 
     def join(self, pid: int) -> None:
         for directory in set(self.paths.values()):  # controllers that are mounted together share a directory

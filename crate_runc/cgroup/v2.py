@@ -39,18 +39,9 @@ class CgroupV2(Cgroup):
 
     def apply(self, resources: dict[str, Any]) -> None:
         wanted = writes(resources, "v2")
-        if wanted and not self.paths:
-            raise self.cannot_limit(wanted[0][0])
+        self._limit(wanted, resources, "v2")
         if not self.paths:
             return
-        directory = self.paths[UNIFIED]
-        available = files.read(directory, "cgroup.controllers").split()
-        for controller, file, value in wanted:
-            if controller not in available and not os.path.exists(f"{directory}/{file}"):
-                raise CgroupError(
-                    f"set {file} in cgroup {directory}: the controller {controller} is not handed down to it; {_GET_IT}"
-                )
-            files.set_value(directory, file, value)
         if not self.facts.rootless:
             self._filter_devices(resources)
 
@@ -80,9 +71,6 @@ class CgroupV2(Cgroup):
         except (FileNotFoundError, PermissionError):
             return False
         return True
-
-
-_GET_IT = "a systemd host delegates controllers to a user's cgroups with Delegate=yes"
 
 
 def _hand_down(directory: str) -> None:

@@ -33,19 +33,33 @@ MEMORY = [
     (
         {"limit": G, "swap": 2 * G},
         ["memory.limit_in_bytes 1073741824", "memory.memsw.limit_in_bytes 2147483648"],
-        ["memory.max 1073741824", "memory.swap.max 1073741824"],
+        ["memory.swap.max 1073741824", "memory.max 1073741824"],
     ),
-    ({"limit": G, "swap": G}, None, ["memory.max 1073741824", "memory.swap.max 0"]),
+    ({"limit": G, "swap": G}, None, ["memory.swap.max 0", "memory.max 1073741824"]),
     (
         {"limit": -1},
         ["memory.limit_in_bytes -1", "memory.memsw.limit_in_bytes -1"],
-        ["memory.max max", "memory.swap.max max"],
+        ["memory.swap.max max", "memory.max max"],
     ),
-    ({"limit": G, "swap": -1}, None, ["memory.max 1073741824", "memory.swap.max max"]),
+    ({"limit": G, "swap": -1}, None, ["memory.swap.max max", "memory.max 1073741824"]),
     ({"reservation": G}, ["memory.soft_limit_in_bytes 1073741824"], ["memory.low 1073741824"]),
-    ({"swappiness": 0}, ["memory.swappiness 0"], []),
+    ({"swappiness": 0}, ["memory.swappiness 0"], None),
     ({"disableOOMKiller": True}, ["memory.oom_control 1"], None),
     ({"kernelTCP": G}, ["memory.kmem.tcp.limit_in_bytes 1073741824"], None),
+    ({"kernel": G}, ["memory.kmem.limit_in_bytes 1073741824"], None),
+    ({"kernel": -1, "kernelTCP": -1}, ["memory.kmem.limit_in_bytes -1", "memory.kmem.tcp.limit_in_bytes -1"], []),
+    (
+        {"useHierarchy": True, "limit": G},
+        ["memory.use_hierarchy 1", "memory.limit_in_bytes 1073741824"],
+        ["memory.max 1073741824"],
+    ),
+    ({"useHierarchy": False}, ["memory.use_hierarchy 0"], None),
+    (
+        {"limit": -1, "swap": G},
+        ["memory.limit_in_bytes -1", "memory.memsw.limit_in_bytes 1073741824"],
+        ["memory.swap.max 1073741824", "memory.max max"],
+    ),
+    ({"checkBeforeUpdate": True}, [], []),
 ]
 
 
@@ -75,6 +89,7 @@ CPU = [
     ({"quota": -1, "period": 5000}, ["cpu.cfs_period_us 5000", "cpu.cfs_quota_us -1"], ["cpu.max max 5000"]),
     ({"quota": 100, "burst": 50}, ["cpu.cfs_quota_us 100", "cpu.cfs_burst_us 50"], ["cpu.max 100 100000", "cpu.max.burst 50"]),
     ({"idle": 1}, ["cpu.idle 1"], ["cpu.idle 1"]),
+    ({"idle": 0, "burst": 0}, ["cpu.cfs_burst_us 0", "cpu.idle 0"], ["cpu.max.burst 0", "cpu.idle 0"]),
     ({"cpus": "0-1", "mems": "0"}, ["cpuset.cpus 0-1", "cpuset.mems 0"], ["cpuset.cpus 0-1", "cpuset.mems 0"]),
     ({"realtimePeriod": 9, "realtimeRuntime": 5}, ["cpu.rt_period_us 9", "cpu.rt_runtime_us 5"], None),
 ]  # fmt: skip
@@ -125,13 +140,15 @@ def test_weights_grow_with_shares() -> None:
         {"memory": {"kernel": 1}},
         {"memory": {"kernelTCP": 1}},
         {"memory": {"swappiness": 10}},
+        {"memory": {"swappiness": 0}},
+        {"memory": {"useHierarchy": False}},
         {"memory": {"disableOOMKiller": True}},
         {"cpu": {"realtimeRuntime": 1}},
         {"cpu": {"realtimePeriod": 1}},
     ],
 )
 def test_what_v2_has_no_word_for_is_unsupported(resources: dict[str, Any]) -> None:
-    with pytest.raises(Unsupported, match=r"^linux.resources\.\w+\.\w+: cgroup v2"):
+    with pytest.raises(Unsupported, match=r"^linux.resources\.\w+\.\w+: (on )?cgroup v2"):
         writes(resources, "v2")
 
 
