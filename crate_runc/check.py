@@ -28,11 +28,12 @@ _TYPES = {
 }
 
 
-def bundle(path: str) -> list[BundleError]:
-    """The defects in the order of their paths; none means that `create` takes the bundle. Raises BundleError where it cannot be read."""
+def bundle(path: str, file: str = "") -> list[BundleError]:
+    """The defects in the order of their paths; none means that `create` takes the bundle. `file` stands in for its config.json. Raises
+    BundleError where it cannot be read."""
     if not os.path.isdir(path):
         raise BundleError("", f"bundle {path}: not a directory")
-    return document(config.read_json(os.path.join(path, "config.json")))
+    return document(config.read_json(file or os.path.join(path, "config.json")))
 
 
 def document(value: Any) -> list[BundleError]:

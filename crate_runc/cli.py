@@ -38,6 +38,7 @@ SHORT_GLOBAL = {"h": "help", "v": "version"}
 _LAUNCH: Flags = {"console-socket": TEXT, "pid-file": TEXT, "pidfd-socket": TEXT, "preserve-fds": NUMBER}
 _CREATE: Flags = {"bundle": TEXT, "config": TEXT, **_LAUNCH, "no-pivot": SWITCH, "no-new-keyring": SWITCH}
 _EXEC: Flags = {
+_READ: Flags = {"bundle": TEXT, "config": TEXT}
     **_LAUNCH,
     "additional-gids": LIST,
     "apparmor": TEXT,
@@ -56,7 +57,7 @@ _EXEC: Flags = {
 _MANY = 1 << 20
 # verb: (flags, their short forms, fewest and most arguments)
 VERBS: dict[str, tuple[Flags, dict[str, str], int, int]] = {
-    "check": ({}, {}, 0, 1),
+    "check": ({**_READ, "format": TEXT}, {"b": "bundle", "f": "config"}, 0, 1),
     "create": (_CREATE, {"b": "bundle", "f": "config"}, 1, 1),
     "delete": ({"force": SWITCH}, {"f": "force"}, 1, 1),
     "exec": (
@@ -69,7 +70,12 @@ VERBS: dict[str, tuple[Flags, dict[str, str], int, int]] = {
     "help": ({}, {}, 0, 1),
     "kill": ({"all": SWITCH}, {"a": "all"}, 1, 2),
     "list": ({"format": TEXT, "quiet": SWITCH}, {"f": "format", "q": "quiet"}, 0, 0),
-    "plan": ({}, {}, 0, 1),
+    "plan": (
+        {**_READ, "console-socket": TEXT, "no-new-keyring": SWITCH, "no-pivot": SWITCH, "preserve-fds": NUMBER},
+        {"b": "bundle", "f": "config"},
+        0,
+        1,
+    ),
     "ps": ({"format": TEXT}, {"f": "format"}, 1, _MANY),
     "run": (
         {**_CREATE, "detach": SWITCH, "keep": SWITCH, "no-subreaper": SWITCH},
@@ -117,8 +123,9 @@ def parse(argv: list[str], settings: Values) -> Invocation:
     values: Values = {}
     arguments = _take(rest[1:], {**flags, "help": SWITCH}, {**short, "h": "help"}, values, stop_at_word=verb == "exec")
     if not values.get("help") and not settings.get("help") and not fewest <= len(arguments) <= most:
-        wanted = f"exactly {fewest}" if fewest == most else f"at least {fewest}" if len(arguments) < fewest else f"at most {most}"
-        raise UsageError(f'"{verb}" takes {wanted} argument(s), not {len(arguments)}; see crate-runc {verb} --help')
+        wanted = "exactly" if fewest == most else "a minimum of" if len(arguments) < fewest else "a maximum of"
+        number = fewest if len(arguments) < fewest else most
+        raise UsageError(f'"{verb}" requires {wanted} {number} argument(s), not {len(arguments)}; see crate-runc {verb} --help')
     return Invocation(settings, verb, values, arguments)
 
 
@@ -158,7 +165,7 @@ def _take(words: list[str], flags: Flags, short: dict[str, str], values: Values,
 
 def _switch(name: str, value: str) -> bool:
     if value not in _TRUE + _FALSE:
-        raise UsageError(f'invalid boolean value "{value}" for -{name}')
+        raise UsageError(f'invalid boolean value "{value}" for -{name}: parse error')
     return value in _TRUE
 
 
@@ -167,7 +174,7 @@ def _store(values: Values, name: str, kind: str, value: str) -> None:
         values.setdefault(name, []).append(value)
     elif kind == NUMBER:
         if not (value.isascii() and value.isdigit() and len(value) < 10):
-            raise UsageError(f'invalid value "{value}" for -{name}: not a number')
+            raise UsageError(f'invalid value "{value}" for flag -{name}: parse error')
         values[name] = int(value)
     else:
         values[name] = value

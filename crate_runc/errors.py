@@ -25,6 +25,7 @@ class BundleError(RuncError):
     def __init__(self, where: str, what: str) -> None:
         super().__init__(f"{where}: {what}" if where else what)
         self.where = where
+        self.what = what
 
 
 class Unsupported(BundleError):

@@ -30,6 +30,7 @@ _VERBS = {
     "check": ("[BUNDLE]", "print every defect of a bundle's config.json", "The exit status is 1 where there is one."),
     "help": ("[VERB]", "print this or a verb's page", ""),
 }  # fmt: skip
+# A flag, or a verb and its flag where it means something of its own there.
 _FLAGS = {
     "additional-gids": ("GID", "one more group of the program; may be repeated"),
     "all": ("", "send the signal to every process of the container"),
@@ -46,6 +47,7 @@ _FLAGS = {
     "env": ("NAME=VALUE", "one more variable for the program; may be repeated"),
     "force": ("", "kill a running container first; a missing one is no error"),
     "format": ("FORMAT", "table or json"),
+    "check format": ("FORMAT", "text or json"),
     "help": ("", "print this page"),
     "ignore-paused": ("", "accepted for runc's sake"),
     "keep": ("", "do not delete the container after its program has ended"),
@@ -72,6 +74,11 @@ _FLAGS = {
 
 def page(verb: str) -> str:
     """`verb` "" is the page of the whole program. Raises UsageError for an unknown one."""
+def explain(verb: str, flag: str) -> tuple[str, str]:
+    """What its value is called and what it does; `verb` "" for a global flag."""
+    return _FLAGS.get(f"{verb} {flag}") or _FLAGS[flag]
+
+
     if not verb:
         return _program()
     if verb not in VERBS:
@@ -82,7 +89,7 @@ def page(verb: str) -> str:
     return (
         f"{usage}\n\n{line[0].upper()}{line[1:]}. {more}".rstrip()
         + "\n\nFlags:\n"
-        + _lines({**flags, "help": SWITCH}, {**short, "h": "help"})
+        + _lines({**flags, "help": SWITCH}, {**short, "h": "help"}, verb)
     )
 
 
@@ -95,15 +102,11 @@ def _program() -> str:
     )
 
 
-def _lines(flags: Flags, short: dict[str, str]) -> str:
+def _lines(flags: Flags, short: dict[str, str], verb: str = "") -> str:
     letters = {name: letter for letter, name in short.items()}
     rows = []
     for name in sorted(flags):
-        value, text = _FLAGS[name]
-        if name == "rootless" and flags[name] == SWITCH:
-            value, text = "", "write a file for an ordinary user"
-        elif name == "rootless":
-            text = text.partition(";")[0]
+        value, text = explain(verb, name)
         left = f"-{letters[name]}, --{name}" if name in letters else f"    --{name}"
         rows.append((f"  {left} {value}".rstrip(), text))
     width = max(len(left) for left, _ in rows) + 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from crate_runc.errors import RuncError, StateError, UsageError
+from crate_runc.errors import StateError, UsageError
 from crate_runc.state.store import StateStore, default_root
 
 TYPE_CHECKING = False
@@ -136,7 +136,7 @@ def _user_name(uid: int) -> str:
     try:
         return getpwuid(uid).pw_name
     except KeyError:
-        return str(uid)
+        return f"#{uid}"
 
 
 def _format(invocation: Invocation) -> str:
@@ -178,15 +178,31 @@ def _features(invocation: Invocation) -> int:
 def _plan(invocation: Invocation) -> int:
     from crate_runc import config, host, plan
 
-    bundle = config.load(invocation.arguments[0] if invocation.arguments else ".")
-    return _print(plan.make(bundle, host.probe(invocation.rootless()), plan.Options(container_id="plan")).render())
+    options = _options(invocation)
+    options.container_id = "plan"
+    bundle = config.load(_bundle_path(invocation), options.config_file)
+    return _print(plan.make(bundle, host.probe(invocation.rootless()), options).render())
 
 
 def _check(invocation: Invocation) -> int:
-    from crate_runc import check
+    from crate_runc import check, strict_json
 
-    defects = check.bundle(invocation.arguments[0] if invocation.arguments else ".")
-    _print("".join(f"{defect}\n" for defect in defects))
+    kind = invocation.values.get("format", "text")
+    if kind not in ("text", "json"):
+        raise UsageError(f'invalid format option "{kind}"; known: json, text')
+    defects = check.bundle(_bundle_path(invocation), invocation.values.get("config", ""))
+    if kind == "json":
+def _bundle_path(invocation: Invocation) -> str:
+    """As the flag that other verbs have, or as the argument."""
+    named = [*invocation.arguments, *filter(None, [invocation.values.get("bundle")])]
+    if len(named) > 1:
+        raise UsageError(f"{invocation.verb}: name the bundle once, not with --bundle and as an argument")
+    return named[0] if named else "."
+
+
+        _print(strict_json.dumps([{"path": defect.where, "message": defect.what} for defect in defects]).decode() + "\n")
+    else:
+        _print("".join(f"{defect}\n" for defect in defects))
     return 1 if defects else 0
 
 

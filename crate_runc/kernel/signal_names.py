@@ -17,10 +17,10 @@ NUMBER_OF: dict[str, int] = {
 
 
 def number_of(word: str) -> int | None:
-    """`9`, `KILL`, `sigkill`, `SIGRTMIN+3`; None for what is no signal."""
+    """`9`, `KILL`, `sigkill`, `SIGRTMIN+3`, and 0, which only asks whether the process is there; None for what is no signal."""
     name = word.upper().removeprefix("SIG")
     if name.isascii() and name.isdigit():
-        return int(name) if 1 <= int(name) <= LAST else None
+        return int(name) if int(name) <= LAST else None
     for sign, base in (("+", "RTMIN"), ("-", "RTMAX")):
         start, found, offset = name.partition(sign)
         if found and start == base and offset.isascii() and offset.isdigit():

@@ -94,15 +94,15 @@ def test_ps_passes_on_the_options_of_ps() -> None:
         (("--root",), "flag needs an argument: -root"),
         (("create", "-b"), "flag needs an argument: -bundle"),
         (("bogus",), 'unknown command "bogus"'),
-        (("state",), '"state" takes exactly 1 argument(s), not 0'),
-        (("state", "a", "b"), '"state" takes exactly 1 argument(s), not 2'),
-        (("kill",), '"kill" takes at least 1 argument(s), not 0'),
-        (("kill", "a", "b", "c"), '"kill" takes at most 2 argument(s), not 3'),
-        (("list", "x"), '"list" takes exactly 0 argument(s), not 1'),
+        (("state",), '"state" requires exactly 1 argument(s), not 0'),
+        (("state", "a", "b"), '"state" requires exactly 1 argument(s), not 2'),
+        (("kill",), '"kill" requires a minimum of 1 argument(s), not 0'),
+        (("kill", "a", "b", "c"), '"kill" requires a maximum of 2 argument(s), not 3'),
+        (("list", "x"), '"list" requires exactly 0 argument(s), not 1'),
         (("run", "--detach=maybe", "c"), 'invalid boolean value "maybe" for -detach'),
-        (("create", "--preserve-fds", "x", "c"), 'invalid value "x" for -preserve-fds'),
-        (("create", "--preserve-fds", "-1", "c"), 'invalid value "-1" for -preserve-fds'),
-        (("create", "--preserve-fds", "²", "c"), "not a number"),
+        (("create", "--preserve-fds", "x", "c"), 'invalid value "x" for flag -preserve-fds: parse error'),
+        (("create", "--preserve-fds", "-1", "c"), 'invalid value "-1" for flag -preserve-fds: parse error'),
+        (("create", "--preserve-fds", "²", "c"), "parse error"),
         (("--log-format", "xml", "list"), 'unknown log format "xml"'),
         (("--rootless", "maybe", "list"), "--rootless must be true, false or auto"),
     ],
@@ -112,7 +112,9 @@ def test_usage_errors(argv: tuple[str, ...], message: str) -> None:
         parse(*argv)
 
 
-@pytest.mark.parametrize(("value", "meaning"), [("true", True), ("false", False), ("auto", None)])
+@pytest.mark.parametrize(
+    ("value", "meaning"), [("true", True), ("1", True), ("T", True), ("false", False), ("0", False), ("auto", None), ("", None)]
+)
 def test_rootless(value: str, meaning: bool | None) -> None:
     assert parse(f"--rootless={value}", "list").rootless() is meaning
     assert parse("list").rootless() is None
