@@ -20,7 +20,7 @@ _NEXT = {"creating": ("created", "stopped"), "created": ("running", "stopped"), 
 class ContainerState:
     """`phase` is what was last written; what the container is now also depends on its process: `status`.
 
-    `pid` 0 means that there is no process yet. `cgroup_paths` is controller → directory. `config` is the copy of config.json that was made
+    `pid` 0 means that there is no process yet. `cgroup_paths` is controller → directory, `cgroup_driver` who made them. `config` is the copy of config.json that was made
     at create: what the bundle says later does not matter. `owner` is the effective uid of who made the container.
     """
 
@@ -28,6 +28,7 @@ class ContainerState:
         "annotations",
         "boot_id",
         "bundle",
+        "cgroup_driver",
         "cgroup_paths",
         "config",
         "created",
@@ -54,6 +55,7 @@ class ContainerState:
         start_time: int = 0,
         boot_id: str = "",
         cgroup_paths: dict[str, str] | None = None,
+        cgroup_driver: str = "cgroupfs",
         oci_version: str = SPEC_VERSION,
     ) -> None:
         self.id = id
@@ -68,6 +70,7 @@ class ContainerState:
         self.start_time = start_time
         self.boot_id = boot_id
         self.cgroup_paths = cgroup_paths or {}
+        self.cgroup_driver = cgroup_driver
         self.oci_version = oci_version
 
     def status(self, *, alive: bool, creator_alive: bool = True) -> str:
