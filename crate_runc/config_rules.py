@@ -6,7 +6,7 @@ platforms' and ignored. Rules that need the host (the cgroup mode, the last capa
 
 from __future__ import annotations
 
-from crate_runc import process_rules, resource_rules
+from crate_runc import mount_rules, process_rules, resource_rules
 from crate_runc.errors import BundleError, Unsupported
 from crate_runc.shapes import (
     INT64,
@@ -117,13 +117,6 @@ def _cgroups_path(value: Any, where: str, report: Report) -> None:
         report(BundleError(where, f"contains a control character or one beyond ASCII: {quoted(value)}"))
 
 
-def _mount_options(value: Any, where: str, report: Report) -> None:
-    list_of(string)(value, where, report)
-    for index, option in enumerate(value if type(value) is list else ()):
-        if type(option) is str and option.partition("=")[0] in ("idmap", "ridmap"):
-            report(Unsupported(f"{where}[{index}]", "idmapped mounts are not supported yet"))
-
-
 def _devices(value: Any, where: str, report: Report) -> None:
     _DEVICES(value, where, report)
     for index, device in enumerate(value if type(value) is list else ()):
@@ -157,14 +150,6 @@ _DEVICE = {
     "gid": _ID,
 }
 _DEVICES = list_of(fields(_DEVICE, required=("type", "path")))
-_MOUNT = {
-    "destination": filled,
-    "type": string,
-    "source": string,
-    "options": _mount_options,
-    "uidMappings": unsupported,
-    "gidMappings": unsupported,
-}
 _LINUX = {
     "namespaces": _namespaces,
     "uidMappings": _id_mappings,
@@ -186,7 +171,7 @@ _LINUX = {
 }
 UNSUPPORTED = frozenset(
     name
-    for table in (process_rules.PROPERTIES, _MOUNT, _LINUX, resource_rules.PROPERTIES)
+    for table in (process_rules.PROPERTIES, _LINUX, resource_rules.PROPERTIES)
     for name, check in table.items()
     if check in (unsupported, unless_empty, never)
 )
@@ -194,7 +179,7 @@ config = fields(
     {
         "ociVersion": _version,
         "root": fields({"path": filled, "readonly": boolean}, required=("path",)),
-        "mounts": list_of(fields(_MOUNT, required=("destination",))),
+        "mounts": mount_rules.entries(_id_mappings),
         "process": process_rules.process,
         "hostname": string,
         "domainname": string,
@@ -216,6 +201,7 @@ def relations(config: dict[str, Any], report: Report) -> None:
         if config.get(name) and "uts" not in namespaces:
             report(BundleError(name, 'needs a "uts" namespace in linux.namespaces'))
     _mappings_and_namespace(linux, namespaces, report)
+    mount_rules.relations(config.get("mounts", ()), linux, "user" in namespaces, report)
     for name in linux.get("sysctl", ()):
         _sysctl(name, namespaces, report)
     if not namespaces.get("user") and "user" in namespaces:

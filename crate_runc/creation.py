@@ -123,6 +123,10 @@ class Creation:
         prepare, attach = self.parent_lists
         gate = start_gate.make(self.entry.directory)
         fds = parent.open_needs(plan.needs(configuration, self.options, create=True), {start_gate.NEED: gate})
+        if sources := plan.sources(configuration, self.facts):
+            from crate_runc import mount_sources
+
+            fds += mount_sources.open_all(sources, configuration, self.bundle.path)
         child = start.take(namespace_paths(configuration))
         state_json = self.state.as_state_json("creating")
         hook_state: dict[str, Any] = {

@@ -50,6 +50,6 @@ def _linux() -> dict[str, Any]:
         "apparmor": {"enabled": "apparmorProfile" not in unknown},
         "selinux": {"enabled": "selinuxLabel" not in unknown},
         "intelRdt": {"enabled": "intelRdt" not in unknown},
-        "mountExtensions": {"idmap": {"enabled": "uidMappings" not in unknown}},
+        "mountExtensions": {"idmap": {"enabled": "idmap" in mount_options.EXTENSIONS}},
         "netDevices": {"enabled": "netDevices" not in unknown},
     }

@@ -1,11 +1,15 @@
 """The words in mounts[].options: which are flags of mount(8), which are for the filesystem.
 
-runtime-spec, config.md "Linux mount options". idmap and ridmap are not known here, so config.py refuses them.
+runtime-spec, config.md "Linux mount options", and what runc and crun know besides. What the words that are no flags do is with the steps.
 """
 
 from __future__ import annotations
 
 from crate_runc.kernel import mount
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # word: (flags set, flags cleared) for mount(2)
 FLAGS: dict[str, tuple[int, int]] = {
@@ -74,7 +78,9 @@ RECURSIVE: dict[str, tuple[int, int]] = {
     "rsuid": (0, mount.ATTR_NOSUID),
     "rsymfollow": (0, mount.ATTR_NOSYMFOLLOW),
 }
-EXTENSIONS = ("tmpcopyup",)
+# Words that neither the kernel nor a filesystem knows; `idmap` and `ridmap` may carry mappings, as in crun(1).
+EXTENSIONS = ("copy-symlink", "dest-nofollow", "idmap", "ridmap", "src-nofollow", "tmpcopyup")
+_MAPPED = ("idmap", "ridmap")
 
 _ATTRIBUTE_OF = {
     mount.MS_RDONLY: mount.ATTR_RDONLY,
@@ -93,15 +99,27 @@ _ATIME_OF = {
 
 class MountOptions:
     """`flags` and `text` are for mount(2); `add` and `clear` the same for mount_setattr(2), where only what a word names is changed: a
-    bind keeps the restrictions of its source."""
+    bind keeps the restrictions of its source. `extensions` are words of EXTENSIONS, `mapping` is what followed `idmap=`."""
 
-    __slots__ = ("add", "add_recursive", "clear", "clear_recursive", "copy_up", "flags", "propagation", "text", "words")
+    __slots__ = (
+        "add",
+        "add_recursive",
+        "clear",
+        "clear_recursive",
+        "extensions",
+        "flags",
+        "mapping",
+        "propagation",
+        "text",
+        "words",
+    )
 
     def __init__(self, words: list[str]) -> None:
         self.words = words
         self.flags = self.add = self.clear = self.add_recursive = self.clear_recursive = 0
         self.propagation: list[int] = []
-        self.copy_up = False
+        self.extensions: list[str] = []
+        self.mapping = ""
         self.text = ""
 
     @property
@@ -115,6 +133,10 @@ class MountOptions:
     @property
     def readonly(self) -> bool:
         return bool(self.flags & mount.MS_RDONLY)
+
+    @property
+    def remount(self) -> bool:
+        return bool(self.flags & mount.MS_REMOUNT)
 
     def describe(self) -> str:
         words = [word for word in self.words if word not in ("bind", "rbind")]
@@ -136,8 +158,11 @@ def parse(words: list[str]) -> MountOptions:
             options.add_recursive = options.add_recursive & ~cleared | added
             options.clear_recursive = options.clear_recursive & ~added | cleared
         elif word in EXTENSIONS:
-            options.copy_up = True
-        else:
+            options.extensions.append(word)
+        elif word.partition("=")[0] in _MAPPED:
+            name, _, options.mapping = word.partition("=")
+            options.extensions.append(name)
+        elif word:
             rest.append(word)
     options.text = ",".join(rest)
     return options
@@ -155,3 +180,19 @@ def _attributes(options: MountOptions, added: int, cleared: int) -> None:
         if added & flag:
             options.add = options.add & ~mount.ATTR_ATIME_MASK | attribute
             options.clear |= mount.ATTR_ATIME_MASK
+        if cleared & flag:  # of the three exactly one applies: without another, relatime, which is 0
+            options.add &= ~attribute
+            options.clear |= mount.ATTR_ATIME_MASK
+
+
+def maps_ids(entry: dict[str, Any]) -> bool:
+    """Whether a mount of config.json is idmapped."""
+    if entry.get("uidMappings") or entry.get("gidMappings"):
+        return True
+    return any(word.startswith(_MAPPED) and word.partition("=")[0] in _MAPPED for word in entry.get("options", ()))
+
+
+def is_bind(entry: dict[str, Any]) -> bool:
+    """Whether a mount of config.json shows what is there already: by its type, or by an option alone."""
+    options = entry.get("options", ())
+    return entry.get("type") == "bind" or "rbind" in options or "bind" in options

@@ -186,26 +186,45 @@ def needs(config: Config, options: Options, *, create: bool) -> list[tuple[str, 
     return wanted
 
 
+def sources(config: Config, facts: HostFacts) -> list[tuple[str, str]]:
+    """The bind mounts, by their index, whose source the parent clones: idmapped ones, and for a user namespace all that root can reach."""
+    namespaces = namespace_paths(config)
+    in_general = facts.euid == 0 and "user" in namespaces and namespaces.get("mount") == ""
+    mounts = config.get("mounts", [])
+    if not in_general and not any("idmap" in " ".join(entry.get("options", ())) or "uidMappings" in entry for entry in mounts):
+        return []
+    from crate_runc import mount_sources
+
+    return mount_sources.needs(mounts, in_general=in_general)
+
+
 def _is_restricted(config: Config, facts: HostFacts) -> bool:
     return "user" in namespace_paths(config) or facts.in_user_namespace or facts.euid != 0
 
 
 def _mounts(bundle: Bundle, facts: HostFacts, wanted: dict[str, str]) -> list[ChildStep]:
     """In the order of config.json; before the first that shows the container's own cgroup, the parent must have moved it there."""
+    from crate_runc import mount_options
     from crate_runc.steps import cgroup, cgroup_mounts, mounts, namespaces
 
     config = bundle.config
     foreign_network = "user" in wanted and wanted.get("network") != ""
+    label = config.get("linux", {}).get("mountLabel", "")
     steps: list[ChildStep] = []
     late: list[ChildStep] = [*cgroup.plan_setup(), *namespaces.plan_cgroup(wanted)]
-    for entry in config.get("mounts", []):
+    for index, entry in enumerate(config.get("mounts", [])):
         if entry.get("type") in ("cgroup", "cgroup2"):
             steps += late
             late = []
+        options = mount_options.parse(entry.get("options", []))
         if entry.get("type") == "cgroup":
             steps.append(cgroup_mounts.plan_one(entry, facts.cgroup_mode, has_namespace="cgroup" in wanted))
+        elif options.remount or "copy-symlink" in options.extensions or "dest-nofollow" in options.extensions:
+            from crate_runc.steps import rare_mounts
+
+            steps.append(rare_mounts.plan_one(entry, options, mounts.source_in(bundle.path, entry.get("source", "")), index))
         else:
-            steps.append(mounts.plan_one(entry, bundle.path, sysfs_of_host=foreign_network))
+            steps.append(mounts.plan_one(entry, options, bundle.path, sysfs_of_host=foreign_network, label=label, index=index))
     return [*steps, *late]
 
 

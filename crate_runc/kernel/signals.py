@@ -12,6 +12,7 @@ SIGKILL, SIGPIPE, SIGTERM, SIGCHLD, SIGSTOP, SIGWINCH = 9, 13, 15, 17, 19, 28
 SIG_BLOCK, SIG_SETMASK = _signal.SIG_BLOCK, _signal.SIG_SETMASK
 pthread_sigmask = _signal.pthread_sigmask
 pidfd_send_signal = _signal.pidfd_send_signal
+pause = _signal.pause
 LAST = _signal.NSIG - 1
 
 

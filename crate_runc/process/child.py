@@ -86,7 +86,8 @@ def run(channel: Channel, *, through_stub: bool, is_init: bool) -> NoReturn:
         bundle: Any = _Bundle(inputs["bundle"], inputs["config"], inputs["rootfs"])
         process = inputs["process"]
         child = ChildContext(bundle.config, bundle.path, bundle.rootfs, channel, inputs["hook_state"])
-        child.fds = dict(zip(plan.needs(bundle.config, options, create=process is None), fds, strict=False))
+        needs = plan.needs(bundle.config, options, create=process is None)
+        child.fds = dict(zip(needs + plan.sources(bundle.config, facts), fds, strict=False))
         child.through_stub = through_stub
         child.seccomp = inputs["seccomp"]
         child.parent_attaches = inputs["attaches"]

@@ -254,11 +254,30 @@ def test_errors_of_the_kernel_are_told_in_the_words_that_callers_match(
     assert f'msg="{text}"' in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("verb", ["create", "run"])
-def test_the_systemd_driver_is_refused_where_it_matters(verb: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["--root", str(tmp_path), "--systemd-cgroup", verb, "c"]) == 1
-    assert "--systemd-cgroup: not supported yet" in capfd.readouterr().err
-    assert cli.main(["--root", str(tmp_path), "--systemd-cgroup", "delete", "--force", "c"]) == 0
+@pytest.mark.parametrize(
+    ("flags", "driver"),
+    [
+        ([], "cgroupfs"),
+        (["--systemd-cgroup"], "systemd"),
+        (["--systemd-cgroup=false"], "cgroupfs"),
+        (["--cgroup-manager", "systemd"], "systemd"),
+        (["--cgroup-manager=disabled"], "disabled"),
+        (["--systemd-cgroup", "--cgroup-manager", "systemd"], "systemd"),
+    ],
+)
+def test_who_makes_the_cgroup_is_said_by_two_flags(flags: list[str], driver: str) -> None:
+    assert cli.parse([*flags, "run", "c"], {}).cgroup_driver() == driver
+
+
+@pytest.mark.parametrize("flags", [["--cgroup-manager", "openrc"], ["--systemd-cgroup", "--cgroup-manager", "cgroupfs"]])
+def test_flags_of_the_cgroup_that_make_no_sense_are_refused(flags: list[str]) -> None:
+    with pytest.raises(UsageError, match="--cgroup-manager"):
+        cli.parse([*flags, "run", "c"], {})
+
+
+@pytest.mark.parametrize("verb", ["delete", "state", "kill"])
+def test_the_flags_of_the_cgroup_come_before_every_verb(verb: str) -> None:
+    assert cli.parse(["--systemd-cgroup", verb, "c"], {}).verb == verb
 
 
 def test_listing_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

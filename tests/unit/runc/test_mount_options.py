@@ -49,5 +49,5 @@ def test_propagation_keeps_its_order() -> None:
 
 def test_the_extension_of_tmpfs_is_no_option_of_the_filesystem() -> None:
     options = mount_options.parse(["tmpcopyup", "size=1m"])
-    assert options.copy_up
+    assert options.extensions == ["tmpcopyup"]
     assert options.text == "size=1m"
