@@ -1,8 +1,11 @@
 """All modules of the package in one file, so that loading one of them is one read (importlib, "Finders and loaders").
 
 Python looks for each module with a dozen system calls and as many function calls, which for a start of 20 ms is a fifth. The pack is a cache beside
-the .pyc files, made of them by the first command that may write there: an entry counts only while its source has the size and time that
+the .pyc files, made of the sources by the first command that may write there: an entry counts only while its source has the size and time that
 it had then. Without a pack, or for a module that has changed, Python's own import does the work.
+
+An entry also names what its module imports at its top. These come first, straight into sys.modules, past the machinery of import, which takes
+as long for a module as all the rest. No docstring is kept.
 """
 
 from __future__ import annotations
@@ -13,20 +16,22 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from importlib.machinery import ModuleSpec
     from types import CodeType, ModuleType
 
-    # the source, its mtime in ns and size, is it a package; where its code is after the index, and how long
-    Entry = tuple[str, int, int, bool, int, int]
+    # the source, its mtime in ns and size, is it a package; where its code is after the index, and how long; what it imports of the package
+    Entry = tuple[str, int, int, bool, int, int, tuple[str, ...]]
 
 _PACKAGE = __name__.rpartition(".")[0]
 _DIRECTORY = os.path.dirname(__file__)
 _MAGIC = int.from_bytes(sys.modules["_frozen_importlib_external"].MAGIC_NUMBER[:2], "little")  # the version of the bytecode
-_PATH = f"{_DIRECTORY}/__pycache__/pack.{sys.implementation.cache_tag}-{_MAGIC}"
+_FORMAT = 2
+_PATH = f"{_DIRECTORY}/__pycache__/pack.{sys.implementation.cache_tag}-{_MAGIC}-{_FORMAT}"
 _LENGTH = 8  # bytes of the length of the index, which comes first
 _LIMIT = (1 << 20) - 1
 _Spec = type(__spec__) if __spec__ else None  # importlib.machinery, without importing that
+_Module = type(sys)
 
 
 class _Finder:
@@ -43,21 +48,13 @@ class _Finder:
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
         entry = self._entries.get(name)
-        if entry is None or _Spec is None:
+        code = self._code(entry) if entry else None
+        if entry is None or code is None or _Spec is None:
             return None
-        file, modified, size, is_package, place, length = entry
-        status = os.stat(file)
-        if status.st_mtime_ns != modified or status.st_size != size:
-            self.is_stale = True
-            return None
-        try:
-            self._found[name] = marshal.loads(os.pread(self._fd, length, self._start + place))
-        except (EOFError, ValueError, TypeError):
-            self.is_stale = True
-            return None
-        spec = _Spec(name, self, origin=file, is_package=is_package)  # type: ignore[arg-type]  # the base class is in a module that costs 1 ms
+        self._found[name] = code
+        spec = _Spec(name, self, origin=entry[0], is_package=entry[3])  # type: ignore[arg-type]  # the base class is in a module that costs 1 ms
         if spec.submodule_search_locations is not None:
-            spec.submodule_search_locations.append(file.rpartition("/")[0])
+            spec.submodule_search_locations.append(entry[0].rpartition("/")[0])
         spec.has_location = True
         return spec
 
@@ -65,7 +62,46 @@ class _Finder:
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        exec(self._found.pop(module.__name__), module.__dict__)
+        name = module.__name__
+        self._run(module, self._found.pop(name), self._entries[name])
+
+    def _code(self, entry: Entry) -> CodeType | None:
+        """None where the pack does not have it any more."""
+        file, modified, size, _, place, length, _ = entry
+        status = os.stat(file)
+        if status.st_mtime_ns == modified and status.st_size == size:
+            try:
+                code: CodeType = marshal.loads(os.pread(self._fd, length, self._start + place))
+                return code
+            except (EOFError, ValueError, TypeError):
+                pass
+        self.is_stale = True
+        return None
+
+    def _run(self, module: ModuleType, code: CodeType, entry: Entry) -> None:
+        loaded = sys.modules
+        for name in entry[6]:
+            if name not in loaded:
+                self._load(name, loaded)
+        exec(code, module.__dict__)
+
+    def _load(self, name: str, loaded: dict[str, ModuleType]) -> None:
+        """Where this cannot, the import statement will: it finds what is not in sys.modules yet."""
+        entry = self._entries.get(name)
+        package, _, own = name.rpartition(".")
+        code = self._code(entry) if entry and package in loaded else None
+        if entry is None or code is None:
+            return
+        module = loaded[name] = _Module(name)
+        module.__file__ = entry[0]
+        if entry[3]:
+            module.__path__ = [entry[0].rpartition("/")[0]]
+        setattr(loaded[package], own, module)
+        try:
+            self._run(module, code, entry)
+        except BaseException:
+            del loaded[name]
+            raise
 
 
 _finder: _Finder | None = None
@@ -94,22 +130,40 @@ def refresh() -> None:
         with open(temporary, "wb") as file:
             file.write(_build())
         os.replace(temporary, _PATH)
-    except OSError:
+    except (OSError, SyntaxError):
         return
 
 
 def _build() -> bytes:
     index: dict[str, Entry] = {}
     codes = b""
-    for name, path in _sources():
-        from importlib.machinery import SourceFileLoader
-
+    sources = dict(_sources())
+    for name, path in sources.items():
         status = os.stat(path)
-        code = marshal.dumps(SourceFileLoader(name, path).get_code(name))
-        index[name] = (path, status.st_mtime_ns, status.st_size, path.endswith("/__init__.py"), len(codes), len(code))
+        with open(path, "rb") as file:
+            text = file.read()
+        is_package = path.endswith("/__init__.py")
+        code = marshal.dumps(compile(text, path, "exec", dont_inherit=True, optimize=2))
+        imported = tuple(each for each in dict.fromkeys(_imported(text)) if each in sources and each != name)
+        index[name] = (path, status.st_mtime_ns, status.st_size, is_package, len(codes), len(code), imported)
         codes += code
     head = marshal.dumps(index)
     return len(head).to_bytes(_LENGTH, "little") + head + codes
+
+
+def _imported(text: bytes) -> Iterator[str]:
+    """What the import statements at the top of a module may mean, in their order, a package before what is in it."""
+    import ast
+
+    for statement in ast.parse(text).body:
+        names = []
+        if isinstance(statement, ast.Import):
+            names = [alias.name for alias in statement.names]
+        elif isinstance(statement, ast.ImportFrom) and statement.module:
+            names = [statement.module, *(f"{statement.module}.{alias.name}" for alias in statement.names)]
+        for name in names:
+            parts = name.split(".")
+            yield from (".".join(parts[: end + 1]) for end in range(len(parts)))
 
 
 def _sources() -> list[tuple[str, str]]:

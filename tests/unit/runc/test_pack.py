@@ -47,3 +47,33 @@ def test_a_damaged_pack_is_replaced(copy: Path, content: bytes) -> None:
     pack.write_bytes(content)
     assert _version(copy) == first
     assert pack.read_bytes() != content
+
+
+_ALL = """
+import importlib, sys
+sys.path.insert(0, sys.argv[1])
+from crate_runc import pack
+if sys.argv[2] == "packed":
+    pack.install()
+for name in sys.argv[3:]:
+    module = importlib.import_module(name)
+    package, _, own = name.rpartition(".")
+    assert not package or getattr(sys.modules[package], own) is module, name
+    print(name, module.__file__, *sorted(set(vars(module)) - {"__cached__", "__builtins__"}))
+"""
+
+
+def test_a_module_of_the_pack_is_the_one_that_python_would_load(copy: Path) -> None:
+    """Whichever is asked for first, and whatever it brings along."""
+    _version(copy)
+    names = [
+        ".".join(path.relative_to(copy.parent).with_suffix("").parts).removesuffix(".__init__") for path in copy.rglob("*.py")
+    ]
+    names = sorted(set(names) - {"crate_runc.__main__", "crate_runc.process.sealed"})
+    for order in (names, names[::-1]):
+        command = [sys.executable, "-I", "-S", "-c", _ALL, str(copy.parent)]
+        loaded = [
+            subprocess.run([*command, how, *order], capture_output=True, text=True, check=True).stdout
+            for how in ("packed", "plain")
+        ]
+        assert loaded[0] == loaded[1]
