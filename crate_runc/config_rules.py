@@ -18,12 +18,9 @@ from crate_runc.shapes import (
     integer,
     list_of,
     map_of,
-    member,
-    never,
     one_of,
     quoted,
     string,
-    unless_empty,
     unsupported,
 )
 
@@ -34,24 +31,10 @@ if TYPE_CHECKING:
     from crate_runc.shapes import Report
 
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
-NAMESPACES = ("cgroup", "ipc", "mount", "network", "pid", "user", "uts")
+NAMESPACES = ("cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts")
 PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave", "unbindable", "runbindable")
 MAX_MAPPINGS = 340  # user_namespaces(7), since Linux 4.15
 _ID = integer((0, UINT32[1] - 1))  # 2^32-1 means "no id" to the kernel
-_IPC_SYSCTLS = (
-    "kernel.auto_msgmni",
-    "kernel.msg_next_id",
-    "kernel.msgmax",
-    "kernel.msgmnb",
-    "kernel.msgmni",
-    "kernel.sem",
-    "kernel.sem_next_id",
-    "kernel.shm_next_id",
-    "kernel.shm_rmid_forced",
-    "kernel.shmall",
-    "kernel.shmmax",
-    "kernel.shmmni",
-)
 
 
 def _version(value: Any, where: str, report: Report) -> None:
@@ -72,13 +55,6 @@ def _namespaces(value: Any, where: str, report: Report) -> None:
         if type(kind) is str and kind in seen:
             report(BundleError(f"{where}[{index}].type", f'a second "{kind}" namespace'))
         seen.add(str(kind))
-
-
-def _namespace_type(value: Any, where: str, report: Report) -> None:
-    if value == "time":
-        report(Unsupported(where, "time namespaces are not supported yet"))
-    else:
-        one_of(NAMESPACES)(value, where, report)
 
 
 def _namespace_path(value: Any, where: str, report: Report) -> None:
@@ -133,11 +109,17 @@ def _seccomp(value: Any, where: str, report: Report) -> None:
     rules.check(value, where, report)
 
 
+def _rare(value: Any, where: str, report: Report) -> None:
+    from crate_runc import rare_rules
+
+    rare_rules.PROPERTIES[where.rpartition(".")[2]](value, where, report)
+
+
 _TIMEOUT = integer((1, INT64[1]))
 _HOOK = fields(
     {"path": absolute, "args": list_of(string), "env": list_of(process_rules.variable), "timeout": _TIMEOUT}, required=("path",)
 )
-_NAMESPACES = list_of(fields({"type": _namespace_type, "path": _namespace_path}, required=("type",)))
+_NAMESPACES = list_of(fields({"type": one_of(NAMESPACES), "path": _namespace_path}, required=("type",)))
 _MAPPING = {"containerID": integer(UINT32), "hostID": integer(UINT32), "size": integer((1, UINT32[1]))}
 _ID_MAPPINGS = list_of(fields(_MAPPING, required=("containerID", "hostID", "size")))
 _DEVICE = {
@@ -154,26 +136,26 @@ _LINUX = {
     "namespaces": _namespaces,
     "uidMappings": _id_mappings,
     "gidMappings": _id_mappings,
-    "timeOffsets": unsupported,
+    "timeOffsets": _rare,
     "devices": _devices,
-    "netDevices": unless_empty,
+    "netDevices": _rare,
     "cgroupsPath": _cgroups_path,
     "resources": resource_rules.resources,
-    "intelRdt": never,
-    "memoryPolicy": unsupported,
+    "intelRdt": _rare,
+    "memoryPolicy": _rare,
     "sysctl": map_of(string),
     "seccomp": _seccomp,
     "rootfsPropagation": one_of(PROPAGATIONS),
     "maskedPaths": list_of(absolute),
     "readonlyPaths": list_of(absolute),
     "mountLabel": unsupported,
-    "personality": unsupported,
+    "personality": _rare,
 }
 UNSUPPORTED = frozenset(
     name
     for table in (process_rules.PROPERTIES, _LINUX, resource_rules.PROPERTIES)
     for name, check in table.items()
-    if check in (unsupported, unless_empty, never)
+    if check is unsupported
 )
 config = fields(
     {
@@ -202,8 +184,15 @@ def relations(config: dict[str, Any], report: Report) -> None:
             report(BundleError(name, 'needs a "uts" namespace in linux.namespaces'))
     _mappings_and_namespace(linux, namespaces, report)
     mount_rules.relations(config.get("mounts", ()), linux, "user" in namespaces, report)
-    for name in linux.get("sysctl", ()):
-        _sysctl(name, namespaces, report)
+    if linux.get("sysctl"):
+        from crate_runc import sysctl_rules
+
+        sysctl_rules.check(linux["sysctl"], namespaces, report)
+    if linux.get("netDevices") and "network" not in namespaces:
+        report(BundleError("linux.netDevices", 'needs a "network" namespace in linux.namespaces'))
+    if linux.get("timeOffsets") and (namespaces.get("time") or "time" not in namespaces):
+        what = "are for a new time namespace, not for one that is joined" if "time" in namespaces else 'need a "time" namespace'
+        report(BundleError("linux.timeOffsets", f"{what} in linux.namespaces"))
     if not namespaces.get("user") and "user" in namespaces:
         _mapped_user(config["process"].get("user", {}), linux, report)
 
@@ -214,26 +203,6 @@ def _mappings_and_namespace(linux: dict[str, Any], namespaces: dict[str, str | N
             report(BundleError(f"linux.{name}", 'needs a "user" namespace in linux.namespaces'))
         elif "user" in namespaces and not namespaces["user"] and not linux.get(name):
             report(BundleError(f"linux.{name}", "is required for a new user namespace"))
-
-
-def _sysctl(name: str, namespaces: dict[str, str | None], report: Report) -> None:
-    """Only what a namespace of the container holds may be written; the rest would change the host."""
-    where, dotted = member("linux.sysctl", name), name.replace("/", ".")
-    if ".." in dotted or dotted.startswith("."):
-        report(BundleError(where, "not the name of a kernel parameter"))
-    elif dotted in _IPC_SYSCTLS or dotted.startswith("fs.mqueue."):
-        if "ipc" not in namespaces:
-            report(BundleError(where, 'needs an "ipc" namespace in linux.namespaces'))
-    elif dotted.startswith("net."):
-        if "network" not in namespaces:
-            report(BundleError(where, 'needs a "network" namespace in linux.namespaces'))
-    elif dotted == "kernel.domainname":
-        if "uts" not in namespaces:
-            report(BundleError(where, 'needs a "uts" namespace in linux.namespaces'))
-    elif dotted == "kernel.hostname":
-        report(BundleError(where, "use the property hostname"))
-    else:
-        report(BundleError(where, "this kernel parameter belongs to the host, not to a namespace"))
 
 
 def _mapped_user(user: dict[str, Any], linux: dict[str, Any], report: Report) -> None:

@@ -22,6 +22,7 @@ class Options:
     """What the command line says beside the bundle. Only values that marshal can carry."""
 
     __slots__ = (
+        "cgroup_driver",
         "config_file",
         "console_socket",
         "container_id",
@@ -42,6 +43,7 @@ class Options:
         self,
         *,
         container_id: str = "",
+        cgroup_driver: str = "cgroupfs",
         detach: bool = False,
         config_file: str = "",
         console_socket: str = "",
@@ -57,6 +59,7 @@ class Options:
         listen_fds: int = 0,
     ) -> None:
         self.container_id = container_id
+        self.cgroup_driver = cgroup_driver
         self.detach = detach
         self.config_file = config_file
         self.console_socket = console_socket
@@ -119,6 +122,10 @@ def of_parent(config: Config, facts: HostFacts) -> tuple[list[ParentStep], list[
         from crate_runc.steps import rlimits
 
         attach = [*rlimits.plan_parent(process), *attach]
+    if process.get("scheduler") or process.get("ioPriority"):
+        from crate_runc.steps import scheduling
+
+        attach = [*attach, *scheduling.plan_attach(process, processors=_processors(config), is_exec=False)]
     if config.get("hooks"):
         from crate_runc.steps import hooks
 
@@ -155,10 +162,19 @@ def of_child(
         *root.plan_readonly(config),
     ]
     late_hooks = _hooks(config, "startContainer")
-    alone = not late_hooks and not (config.get("linux", {}).get("seccomp") and process.get("noNewPrivileges"))
+    seccomp = config.get("linux", {}).get("seccomp")
+    alone = not late_hooks and not (seccomp and process.get("noNewPrivileges") and not _notifies(seccomp))
     gate = [AwaitStart(program_follows=alone), *late_hooks]
-    launch_steps = _launch(process, config, facts, options, gate, limits_by_parent="user" in wanted)
-    return namespaces.plan_begin(wanted), setup, enter, launch_steps
+    launch_steps = [
+        *_execution_domain(config),
+        *_launch(process, config, facts, options, gate, limits_by_parent="user" in wanted),
+    ]
+    return [*namespaces.plan_begin(wanted), *_time(config, wanted)], setup, enter, launch_steps
+
+
+def begin_of_init(begin: list[ChildStep]) -> list[ChildStep]:
+    """What is left to do of `begin` for a child that was cloned into its user and pid namespaces."""
+    return [step for step in begin if getattr(step, "after_clone", False)]
 
 
 def make_exec(process: dict[str, Any], config: Config, facts: HostFacts, options: Options) -> Plan:
@@ -169,11 +185,22 @@ def make_exec(process: dict[str, Any], config: Config, facts: HostFacts, options
     plan = Plan()
     plan.prepare = [*oom.plan(process, may_fail=_is_restricted(config, facts)), *cgroup.plan_prepare()]
     plan.attach = rlimits.plan_parent(process) if limits_by_parent else []
+    affinity = bool(process.get("execCPUAffinity"))
+    if affinity or process.get("scheduler") or process.get("ioPriority"):
+        from crate_runc.steps import scheduling
+
+        plan.prepare = [*scheduling.plan_prepare(process), *plan.prepare]
+        plan.attach += scheduling.plan_attach(process, processors=_processors(config), is_exec=True)
     plan.enter = [
         *keyring.plan(options.container_id, wanted=not options.no_new_keyring),
         *terminal.plan_setup(process, socket=options.console_socket, bind_console=False),
     ]
-    plan.launch = _launch(process, config, facts, options, cgroup.plan_setup(), limits_by_parent=limits_by_parent)
+    domain = _execution_domain(config)
+    joined = cgroup.plan_setup()
+    plan.launch = [*joined, *domain] if domain else []  # its cpuset says which memory nodes there are
+    plan.launch += _launch(
+        process, config, facts, options, [] if domain else joined, limits_by_parent=limits_by_parent, keep_affinity=affinity
+    )
     return plan
 
 
@@ -184,6 +211,28 @@ def needs(config: Config, options: Options, *, create: bool) -> list[tuple[str, 
         wanted += [("namespace", path) for path in namespace_paths(config).values() if path]
         wanted.append(("gate", ""))
     return wanted
+
+
+def _time(config: Config, wanted: dict[str, str]) -> list[ChildStep]:
+    if "time" not in wanted:
+        return []
+    from crate_runc.steps import time_namespace
+
+    return time_namespace.plan(config, wanted["time"])
+
+
+def _processors(config: Config) -> str:
+    cpus: str = config.get("linux", {}).get("resources", {}).get("cpu", {}).get("cpus", "")
+    return cpus
+
+
+def _execution_domain(config: Config) -> list[ChildStep]:
+    linux = config.get("linux", {})
+    if not (linux.get("personality") or linux.get("memoryPolicy")):
+        return []
+    from crate_runc.steps import execution_domain
+
+    return execution_domain.plan(config)
 
 
 def sources(config: Config, facts: HostFacts) -> list[tuple[str, str]]:
@@ -242,6 +291,12 @@ def _sysctl(config: Config) -> list[ChildStep]:
     return sysctl.plan(config)
 
 
+def _notifies(seccomp: dict[str, Any]) -> bool:
+    from crate_runc.seccomp import flags
+
+    return flags.notifies(seccomp)
+
+
 def _hooks(config: Config, kind: str) -> list[ChildStep]:
     if not config.get("hooks"):
         return []
@@ -258,25 +313,29 @@ def _launch(
     gate: list[ChildStep],
     *,
     limits_by_parent: bool,
+    keep_affinity: bool = False,
 ) -> list[ChildStep]:
     from crate_runc.steps import launch, rlimits, terminal, user
 
+    profile = config.get("linux", {}).get("seccomp")
     seccomp: list[ChildStep] = []
-    if config.get("linux", {}).get("seccomp"):
+    if profile:
         from crate_runc.steps import seccomp as seccomp_step
 
-        seccomp = seccomp_step.plan(config)
+        seccomp = seccomp_step.plan(config, rootless=facts.euid != 0)
     unprivileged = bool(process.get("noNewPrivileges"))
+    listened = unprivileged and profile and _notifies(profile)  # while the parent is there to pass the listener on
 
     return [
         *terminal.plan_launch(process),
         *([] if limits_by_parent else rlimits.plan_launch(process)),
-        *launch.plan_inherited(options.preserve_fds + options.listen_fds),
+        *launch.plan_inherited(options.preserve_fds + options.listen_fds, keep_affinity=keep_affinity),
         *launch.plan_working_directory(process),
         *([] if unprivileged else seccomp),
         *user.plan(process, facts.last_capability),
         *launch.plan_program(process, options.listen_fds),
+        *(seccomp if listened else []),
         *gate,
-        *(seccomp if unprivileged else []),
+        *(seccomp if unprivileged and not listened else []),
         *launch.plan_execute(process),
     ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from crate_runc.errors import BundleError
 from crate_runc.shapes import (
+    INT32,
     UINT32,
     UINT64,
     absolute,
@@ -45,6 +46,17 @@ RLIMITS = (
     "RLIMIT_SIGPENDING",
     "RLIMIT_STACK",
 )
+SCHEDULERS = ("SCHED_OTHER", "SCHED_FIFO", "SCHED_RR", "SCHED_BATCH", "SCHED_ISO", "SCHED_IDLE", "SCHED_DEADLINE")
+SCHEDULER_FLAGS = (
+    "SCHED_FLAG_RESET_ON_FORK",
+    "SCHED_FLAG_RECLAIM",
+    "SCHED_FLAG_DL_OVERRUN",
+    "SCHED_FLAG_KEEP_POLICY",
+    "SCHED_FLAG_KEEP_PARAMS",
+    "SCHED_FLAG_UTIL_CLAMP_MIN",
+    "SCHED_FLAG_UTIL_CLAMP_MAX",
+)
+IO_CLASSES = ("IOPRIO_CLASS_RT", "IOPRIO_CLASS_BE", "IOPRIO_CLASS_IDLE")
 _ID = integer((0, UINT32[1] - 1))  # 2^32-1 means "no id" to the kernel
 
 
@@ -73,6 +85,52 @@ def _rlimits(value: Any, where: str, report: Report) -> None:
             report(BundleError(f"{where}[{index}].soft", f"{limit['soft']} is more than the hard limit {limit['hard']}"))
 
 
+def _scheduler(value: Any, where: str, report: Report) -> None:
+    """What sched_setattr(2) would refuse with EINVAL alone, or, what is worse, ignore."""
+    before: list[BundleError] = []
+    _SCHEDULER(value, where, before.append)
+    for error in before:
+        report(error)
+    if before:
+        return
+    policy = value["policy"]
+    if policy in ("SCHED_OTHER", "SCHED_BATCH") and not -20 <= value.get("nice", 0) <= 19:
+        report(BundleError(f"{where}.nice", f"must be from -20 to 19 for {policy}, not {value['nice']}"))
+    if policy not in ("SCHED_FIFO", "SCHED_RR") and value.get("priority"):
+        report(BundleError(f"{where}.priority", f"is for SCHED_FIFO and SCHED_RR alone, not for {policy}"))
+    for name in ("runtime", "deadline", "period"):
+        if policy != "SCHED_DEADLINE" and value.get(name):
+            report(BundleError(f"{where}.{name}", f"is for SCHED_DEADLINE alone, not for {policy}"))
+
+
+def number_list(value: Any, where: str, report: Report) -> None:
+    """A list of processors or of memory nodes; an empty one asks for nothing."""
+    from crate_runc.number_list import numbers_of
+
+    try:
+        numbers_of(value)
+    except (ValueError, AttributeError):
+        report(BundleError(where, f"must be a list like 0-3,7, not {quoted(value)}"))
+
+
+def label(value: Any, where: str, report: Report) -> None:
+    """Written to a file of /proc, where it is one line."""
+    if type(value) is not str or any(letter < " " for letter in value):
+        report(BundleError(where, f"must be a string without control characters, not {quoted(value)}"))
+
+
+_SCHEDULER = fields(
+    {
+        "policy": one_of(SCHEDULERS),
+        "nice": integer(INT32),
+        "priority": integer(INT32),
+        "flags": list_of(one_of(SCHEDULER_FLAGS)),
+        "runtime": integer(UINT64),
+        "deadline": integer(UINT64),
+        "period": integer(UINT64),
+    },
+    required=("policy",),
+)
 _RLIMIT = {"type": one_of(RLIMITS), "soft": integer(UINT64), "hard": integer(UINT64)}
 _RLIMITS = list_of(fields(_RLIMIT, required=("type", "soft", "hard")))
 _USER = {"uid": _ID, "gid": _ID, "umask": integer((0, 0o777)), "additionalGids": list_of(_ID)}
@@ -89,8 +147,8 @@ PROPERTIES = {
     "oomScoreAdj": integer((-1000, 1000)),
     "apparmorProfile": unsupported,
     "selinuxLabel": unsupported,
-    "scheduler": unsupported,
-    "ioPriority": unsupported,
-    "execCPUAffinity": unsupported,
+    "scheduler": _scheduler,
+    "ioPriority": fields({"class": one_of(IO_CLASSES), "priority": integer((0, 7))}, required=("class",)),
+    "execCPUAffinity": fields({"initial": number_list, "final": number_list}),
 }
 process = fields(PROPERTIES, required=("args", "cwd"))

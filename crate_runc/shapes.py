@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     Report = Callable[[BundleError], None]
     Check = Callable[[Any, str, Report], None]
 
+INT32 = (-(1 << 31), (1 << 31) - 1)
 INT64 = (-(1 << 63), (1 << 63) - 1)
 UINT32 = (0, (1 << 32) - 1)
 UINT64 = (0, (1 << 64) - 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _ctypes
 import os
+import sys
 
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
@@ -33,17 +34,20 @@ _NUMBERS = {
     "capget": (125, 90),
     "capset": (126, 91),
     "personality": (135, 92),
+    "fstatfs": (138, 44),
     "pivot_root": (155, 41),
     "prctl": (157, 167),
     "mount": (165, 40),
     "umount2": (166, 39),
     "sethostname": (170, 161),
     "setdomainname": (171, 162),
+    "set_mempolicy": (238, 237),
     "keyctl": (250, 219),
     "ioprio_set": (251, 30),
     "unshare": (272, 97),
     "signalfd4": (289, 74),
     "setns": (308, 268),
+    "sched_setattr": (314, 274),
     "seccomp": (317, 277),
     "bpf": (321, 280),
     "execveat": (322, 281),
@@ -55,16 +59,28 @@ _NUMBERS = {
     "fsmount": (432, 432),
     "close_range": (436, 436),
     "openat2": (437, 437),
+    "pidfd_getfd": (438, 438),
     "mount_setattr": (442, 442),
 }
 _COLUMN = {"x86_64": 0, "aarch64": 1}
 
 
+_IN_64_BITS = {"i686": "x86_64", "i586": "x86_64", "i486": "x86_64", "i386": "x86_64", "armv8l": "aarch64"}
+
+
+def _machine() -> str:
+    """The processor, whatever a personality of 32 bits (setarch(8)) makes uname(2) say."""
+    name = os.uname().machine
+    return _IN_64_BITS.get(name, name) if sys.maxsize > 1 << 32 else name
+
+
+MACHINE = _machine()
+
+
 def _numbers() -> dict[str, int]:
-    machine = os.uname().machine
-    if machine not in _COLUMN:
-        raise OSError(38, f"no table of system call numbers for {machine}")
-    column = _COLUMN[machine]
+    if MACHINE not in _COLUMN:
+        raise OSError(38, f"no table of system call numbers for {MACHINE}")
+    column = _COLUMN[MACHINE]
     return {name: pair[column] for name, pair in _NUMBERS.items()}
 
 

@@ -110,6 +110,8 @@ def _create(child: ChildContext, bundle: Bundle, facts: HostFacts, options: Opti
     if not is_init:
         walk([step for step in begin if not (entered and _concerns_user(step))], child)
         child.channel.send(b"waiting")
+    else:
+        walk(plan.begin_of_init(begin), child)
     child.expect(b"prepared")
     if has_user_namespace:
         become_root()

@@ -17,6 +17,8 @@ import fcntl
 import os
 import struct
 
+from crate_runc.kernel.libc import MACHINE
+
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _MFD_EXEC = 0x10  # Linux 6.3: asked for by name where vm.memfd_noexec is 1
 _BASE = 0x400000
@@ -58,7 +60,7 @@ _MACHINES = {"x86_64": (62, _X86_64), "aarch64": (183, _AARCH64)}
 
 def is_possible() -> bool:
     """Whether a memfd may be executed here (vm.memfd_noexec is 2 where not), and the processor is one of ours."""
-    if os.uname().machine not in _MACHINES:
+    if MACHINE not in _MACHINES:
         return False
     try:
         with open("/proc/sys/vm/memfd_noexec", "rb", buffering=0) as file:
@@ -69,7 +71,7 @@ def is_possible() -> bool:
 
 def make(path: str, gate: int) -> int:
     """A sealed, close-on-exec memfd to be executed with the program's argv and envp; `gate` must then be open in it under that number."""
-    image = build(os.uname().machine, os.fsencode(path), gate)
+    image = build(MACHINE, os.fsencode(path), gate)
     flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
     try:
         fd = os.memfd_create("crate-runc", flags | _MFD_EXEC)

@@ -28,8 +28,9 @@ def plan_setup(process: dict[str, Any]) -> list[ChildStep]:
     return [MakeWorkingDirectory(process["cwd"])]
 
 
-def plan_inherited(preserved: int) -> list[ChildStep]:
-    return [ForgetInherited(preserved)]
+def plan_inherited(preserved: int, *, keep_affinity: bool = False) -> list[ChildStep]:
+    """keep_affinity: it was set on purpose, for this process."""
+    return [ForgetInherited(preserved, keep_affinity=keep_affinity)]
 
 
 def plan_working_directory(process: dict[str, Any]) -> list[ChildStep]:
@@ -66,19 +67,23 @@ class MakeWorkingDirectory(ChildStep):
 class ForgetInherited(ChildStep):
     """What a careless caller left: descriptors, ignored and blocked signals, the processors it may run on, a slack for its timers."""
 
-    __slots__ = ("preserved",)
+    __slots__ = ("keep_affinity", "preserved")
 
-    def __init__(self, preserved: int) -> None:
+    def __init__(self, preserved: int, *, keep_affinity: bool) -> None:
         self.preserved = preserved
+        self.keep_affinity = keep_affinity
 
     def describe(self) -> str:
-        return f"reset what is inherited: descriptors from {3 + self.preserved} on, signals, umask, affinity, timer slack"
+        affinity = "" if self.keep_affinity else " affinity,"
+        return f"reset what is inherited: descriptors from {3 + self.preserved} on, signals, umask,{affinity} timer slack"
 
     def apply(self, child: ChildContext) -> None:
         pidfd.close_on_exec_from(3 + self.preserved)
         os.umask(0o022)
         signals.reset()
         prctl.reset_timer_slack()
+        if self.keep_affinity:
+            return
         try:
             os.sched_setaffinity(0, range(os.cpu_count() or 1))
         except OSError:

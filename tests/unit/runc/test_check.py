@@ -49,7 +49,6 @@ def test_all_defects_of_shape_rules_and_support_are_told_at_once() -> None:
         "linux.seccomp.syscalls[0].names",
         "ociVersion",
         "process.cwd",
-        "process.ioPriority",
         "process.ioPriority.priority",
     ]
 

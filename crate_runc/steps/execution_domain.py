@@ -1,0 +1,66 @@
+"""linux.personality and linux.memoryPolicy: what a process can say only of itself, and what its program inherits (personality(2), set_mempolicy(2)).
+
+The process is in its cgroup by then, whose cpuset says which memory nodes there are for it, and seccomp is not yet on.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from crate_runc.errors import StepError
+from crate_runc.kernel import scheduling
+from crate_runc.number_list import mask_of, numbers_of
+from crate_runc.steps.step import ChildStep
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from crate_runc.steps.step import ChildContext, Config
+
+
+def plan(config: Config) -> list[ChildStep]:
+    linux = config.get("linux", {})
+    steps: list[ChildStep] = []
+    if linux.get("personality"):
+        steps.append(Personality(linux["personality"]["domain"]))
+    if linux.get("memoryPolicy"):
+        policy = linux["memoryPolicy"]
+        steps.append(MemoryPolicy(policy["mode"], policy.get("nodes", ""), policy.get("flags", [])))
+    return steps
+
+
+class Personality(ChildStep):
+    __slots__ = ("domain",)
+
+    def __init__(self, domain: str) -> None:
+        self.domain = domain
+
+    def describe(self) -> str:
+        return f"set the personality {self.domain}"
+
+    def apply(self, child: ChildContext) -> None:
+        scheduling.set_personality(scheduling.PERSONALITIES[self.domain])
+
+
+class MemoryPolicy(ChildStep):
+    __slots__ = ("flags", "mode", "nodes")
+
+    def __init__(self, mode: str, nodes: str, flags: list[str]) -> None:
+        self.mode = mode
+        self.nodes = nodes
+        self.flags = flags
+
+    def describe(self) -> str:
+        return " ".join(["set the memory policy", self.mode, *([f"of nodes {self.nodes}"] if self.nodes else []), *self.flags])
+
+    def apply(self, child: ChildContext) -> None:
+        try:
+            scheduling.set_memory_policy(self.arguments(), mask_of(numbers_of(self.nodes)))
+        except OSError as error:
+            text = (error.strerror or "").lower()
+            if error.errno == errno.EINVAL:
+                text += "; no such node may be used here, or the kernel does not know the mode or the flags"
+            raise StepError("memory policy", error.errno or 0, f"{self.describe()}: {text}") from None
+
+    def arguments(self) -> int:
+        """The mode with its flags, as set_mempolicy takes them together."""
+        return scheduling.MEMORY_MODES[self.mode] | sum({scheduling.MEMORY_FLAGS[flag] for flag in self.flags})
