@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SWITCH, TEXT, NUMBER, LIST = "switch", "text", "number", "list"
 GLOBAL: Flags = {
+    "cgroup-manager": TEXT,
     "criu": TEXT,
     "debug": SWITCH,
     "help": SWITCH,
@@ -37,8 +38,29 @@ GLOBAL: Flags = {
 SHORT_GLOBAL = {"h": "help", "v": "version"}
 _LAUNCH: Flags = {"console-socket": TEXT, "pid-file": TEXT, "pidfd-socket": TEXT, "preserve-fds": NUMBER}
 _CREATE: Flags = {"bundle": TEXT, "config": TEXT, **_LAUNCH, "no-pivot": SWITCH, "no-new-keyring": SWITCH}
-_EXEC: Flags = {
+_UPDATE: Flags = {
+    "blkio-weight": TEXT,
+    "cpu-burst": TEXT,
+    "cpu-idle": TEXT,
+    "cpu-period": TEXT,
+    "cpu-quota": TEXT,
+    "cpu-rt-period": TEXT,
+    "cpu-rt-runtime": TEXT,
+    "cpu-share": TEXT,
+    "cpuset-cpus": TEXT,
+    "cpuset-mems": TEXT,
+    "kernel-memory": TEXT,
+    "kernel-memory-tcp": TEXT,
+    "l3-cache-schema": TEXT,
+    "mem-bw-schema": TEXT,
+    "memory": TEXT,
+    "memory-reservation": TEXT,
+    "memory-swap": TEXT,
+    "pids-limit": TEXT,
+    "resources": TEXT,
+}
 _READ: Flags = {"bundle": TEXT, "config": TEXT}
+_EXEC: Flags = {
     **_LAUNCH,
     "additional-gids": LIST,
     "apparmor": TEXT,
@@ -60,6 +82,7 @@ VERBS: dict[str, tuple[Flags, dict[str, str], int, int]] = {
     "check": ({**_READ, "format": TEXT}, {"b": "bundle", "f": "config"}, 0, 1),
     "create": (_CREATE, {"b": "bundle", "f": "config"}, 1, 1),
     "delete": ({"force": SWITCH}, {"f": "force"}, 1, 1),
+    "events": ({"interval": TEXT, "stats": SWITCH}, {}, 1, 1),
     "exec": (
         _EXEC,
         {"c": "cap", "d": "detach", "e": "env", "g": "additional-gids", "p": "process", "t": "tty", "u": "user"},
@@ -70,6 +93,7 @@ VERBS: dict[str, tuple[Flags, dict[str, str], int, int]] = {
     "help": ({}, {}, 0, 1),
     "kill": ({"all": SWITCH}, {"a": "all"}, 1, 2),
     "list": ({"format": TEXT, "quiet": SWITCH}, {"f": "format", "q": "quiet"}, 0, 0),
+    "pause": ({}, {}, 1, 1),
     "plan": (
         {**_READ, "console-socket": TEXT, "no-new-keyring": SWITCH, "no-pivot": SWITCH, "preserve-fds": NUMBER},
         {"b": "bundle", "f": "config"},
@@ -77,6 +101,7 @@ VERBS: dict[str, tuple[Flags, dict[str, str], int, int]] = {
         1,
     ),
     "ps": ({"format": TEXT}, {"f": "format"}, 1, _MANY),
+    "resume": ({}, {}, 1, 1),
     "run": (
         {**_CREATE, "detach": SWITCH, "keep": SWITCH, "no-subreaper": SWITCH},
         {"b": "bundle", "d": "detach", "f": "config"},
@@ -86,9 +111,11 @@ VERBS: dict[str, tuple[Flags, dict[str, str], int, int]] = {
     "spec": ({"bundle": TEXT, "rootless": SWITCH}, {"b": "bundle"}, 0, 0),
     "start": ({}, {}, 1, 1),
     "state": ({}, {}, 1, 1),
+    "update": (_UPDATE, {"r": "resources"}, 1, 1),
 }
 _TRUE, _FALSE = ("1", "t", "T", "true", "TRUE", "True"), ("0", "f", "F", "false", "FALSE", "False")
-_ROOTLESS = {"": None, "auto": None, "true": True, "false": False}
+_DRIVERS = ("cgroupfs", "systemd", "disabled")
+_ROOTLESS = {"": None, "auto": None, **dict.fromkeys(_TRUE, True), **dict.fromkeys(_FALSE, False)}
 
 
 class Invocation:
@@ -106,6 +133,10 @@ class Invocation:
         """None is "auto"."""
         return _ROOTLESS[self.settings.get("rootless", "")]
 
+    def cgroup_driver(self) -> str:
+        """As runc's flag and crun's say it: cgroupfs, systemd or disabled."""
+        return str(self.settings.get("cgroup-manager") or ("systemd" if self.settings.get("systemd-cgroup") else "cgroupfs"))
+
 
 def parse(argv: list[str], settings: Values) -> Invocation:
     """Fill `settings` with the global flags as they come, so that `--log` is known when a later word is wrong. Raises UsageError."""
@@ -114,6 +145,10 @@ def parse(argv: list[str], settings: Values) -> Invocation:
         raise UsageError(f'unknown log format "{settings["log-format"]}"; known: json, text')
     if settings.get("rootless", "") not in _ROOTLESS:
         raise UsageError(f'--rootless must be true, false or auto, not "{settings["rootless"]}"')
+    if settings.get("cgroup-manager", "systemd") not in _DRIVERS:
+        raise UsageError(f'--cgroup-manager must be cgroupfs, systemd or disabled, not "{settings["cgroup-manager"]}"')
+    if settings.get("systemd-cgroup") and settings.get("cgroup-manager", "systemd") != "systemd":
+        raise UsageError("--systemd-cgroup and --cgroup-manager name different drivers; leave one out")
     if not rest or settings.get("version"):
         return Invocation(settings, "", {}, rest)
     verb = "help" if rest[0] == "h" else rest[0]
