@@ -24,6 +24,18 @@ _VERBS = {
     "delete": ("ID", "remove a stopped container", "What the container had in the host is removed, and its poststop hooks run."),
     "list": ("", "list the containers below the state root", ""),
     "ps": ("ID [OPTION OF ps(1)...]", "list the processes of a container", "The options of ps(1) are -ef where none are given."),
+    "pause": ("ID", "stop all processes of a container until `resume`", ""),
+    "resume": ("ID", "let a paused container run on", ""),
+    "update": (
+        "ID",
+        "change the limits of a running container",
+        "What no flag names stays as it is. With --resources the other flags are ignored, but for those of Intel RDT.",
+    ),
+    "events": (
+        "ID",
+        "print figures of a container, and when it is out of memory, as lines of JSON",
+        "It ends with the container, and with --stats at once.",
+    ),
     "spec": ("", "write a config.json to start from", "The program in it is a shell, the root file system a directory `rootfs` beside the file."),
     "features": ("", "print what this runtime can do as JSON", "The form is that of the OCI runtime-spec, features.md."),
     "plan": ("[BUNDLE]", "print what `create` would do, step by step, and do nothing", ""),
@@ -35,50 +47,73 @@ _FLAGS = {
     "additional-gids": ("GID", "one more group of the program; may be repeated"),
     "all": ("", "send the signal to every process of the container"),
     "apparmor": ("PROFILE", "not supported yet"),
+    "blkio-weight": ("WEIGHT", "of its block I/O, from 10 to 1000"),
     "bundle": ("DIRECTORY", "the directory with config.json; else the current one"),
     "cap": ("CAPABILITY", "one more capability for the program; may be repeated"),
     "cgroup": ("PATH", "not supported yet"),
+    "cgroup-manager": ("cgroupfs|systemd|disabled", "who makes the cgroup, as crun's flag says it; disabled: nobody"),
     "config": ("FILE", "the configuration, instead of config.json in the bundle"),
     "console-socket": ("PATH", "a unix socket that gets the terminal's master side"),
+    "cpu-burst": ("MICROSECONDS", "that unused quota may add up to"),
+    "cpu-idle": ("0|1", "whether it runs only where nothing else does (SCHED_IDLE)"),
+    "cpu-period": ("MICROSECONDS", "of which the quota is a part"),
+    "cpu-quota": ("MICROSECONDS", "of processor time in each period; -1 for any"),
+    "cpu-rt-period": ("MICROSECONDS", "the period for realtime processes"),
+    "cpu-rt-runtime": ("MICROSECONDS", "of each such period for realtime processes"),
+    "cpu-share": ("SHARES", "a relative weight, from 2 to 262144; 1024 is usual"),
+    "cpuset-cpus": ("LIST", "processors that it may use, as 0-2,7"),
+    "cpuset-mems": ("LIST", "memory nodes that it may use"),
     "criu": ("PATH", "accepted for runc's sake"),
     "cwd": ("PATH", "the program's working directory in the container"),
     "debug": ("", "show where an internal error happened"),
     "detach": ("", "do not wait for the program"),
     "env": ("NAME=VALUE", "one more variable for the program; may be repeated"),
     "force": ("", "kill a running container first; a missing one is no error"),
-    "format": ("FORMAT", "table or json"),
     "check format": ("FORMAT", "text or json"),
+    "format": ("FORMAT", "table or json"),
     "help": ("", "print this page"),
     "ignore-paused": ("", "accepted for runc's sake"),
+    "interval": ("DURATION", "between two lines of figures, as 5s or 1m30s; else 5s"),
     "keep": ("", "do not delete the container after its program has ended"),
+    "kernel-memory": ("BYTES", "of kernel memory; newer kernels cannot limit it alone"),
+    "kernel-memory-tcp": ("BYTES", "of buffers for TCP; v1 only"),
+    "l3-cache-schema": ("SCHEMA", "of Intel RDT's cache allocation"),
     "log": ("FILE", "append the message of a failure to this file too"),
     "log-format": ("FORMAT", "text or json"),
+    "mem-bw-schema": ("SCHEMA", "of Intel RDT's memory bandwidth allocation"),
+    "memory": ("BYTES", "the limit of its memory, also as 512m or 1.5g; -1 for none"),
+    "memory-reservation": ("BYTES", "of memory that reclaim spares"),
+    "memory-swap": ("BYTES", "the limit of memory and swap together; -1 for none"),
     "no-new-keyring": ("", "leave the container in the caller's session keyring"),
     "no-new-privs": ("", "the program cannot gain privileges by execve"),
     "no-pivot": ("", "move the root mount instead of pivot_root, for a root on a ramdisk"),
     "no-subreaper": ("", "accepted for runc's sake; crate-runc is no subreaper"),
     "pid-file": ("FILE", "write the first process's id to this file"),
     "pidfd-socket": ("PATH", "a unix socket that gets a pidfd of the process"),
+    "pids-limit": ("COUNT", "of processes and threads; -1 for any"),
     "preserve-fds": ("N", "pass N more file descriptors, from 3 on"),
     "process": ("FILE", "a file with the process object of config.json"),
     "process-label": ("LABEL", "not supported yet"),
     "quiet": ("", "print only ids"),
+    "resources": ("FILE", "a linux.resources object of config.json; - for standard input"),
     "root": ("DIRECTORY", "where the state of containers is; else /run/crate-runc or $XDG_RUNTIME_DIR/crate-runc"),
-    "rootless": ("true|false|auto", "whether a cgroup that may not be made is no error; for `spec`: a file for an ordinary user"),
-    "systemd-cgroup": ("", "not supported yet"),
+    "rootless": ("true|false|auto", "whether a cgroup that may not be made is no error"),
+    "spec rootless": ("", "write a file for an ordinary user"),
+    "stats": ("", "print figures once and end"),
+    "systemd-cgroup": ("", "let systemd make the cgroup: a scope; linux.cgroupsPath is then slice:prefix:name"),
     "tty": ("", "give the program a terminal"),
     "user": ("UID[:GID]", "the program's user"),
     "version": ("", "print the version"),
 }
 
 
-def page(verb: str) -> str:
-    """`verb` "" is the page of the whole program. Raises UsageError for an unknown one."""
 def explain(verb: str, flag: str) -> tuple[str, str]:
     """What its value is called and what it does; `verb` "" for a global flag."""
     return _FLAGS.get(f"{verb} {flag}") or _FLAGS[flag]
 
 
+def page(verb: str) -> str:
+    """`verb` "" is the page of the whole program. Raises UsageError for an unknown one."""
     if not verb:
         return _program()
     if verb not in VERBS:

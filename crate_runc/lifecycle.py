@@ -10,6 +10,7 @@ import os
 import time
 
 from crate_runc import cgroup, host
+from crate_runc.cgroup import freezer
 from crate_runc.errors import RuncError, StateError, StepError
 from crate_runc.kernel import pidfd, signals
 from crate_runc.process import start_gate
@@ -94,11 +95,13 @@ def kill(store: StateStore, container_id: str, signal: int, all: bool = False) -
         state = entry.load()
         status = entry.status(state)
         if all and state.cgroup_paths:
-            cgroup.from_paths(state.cgroup_paths, host.probe()).signal(signal)
+            cgroup.from_state(state, host.probe()).signal(signal)
+            _thaw_killed(state, signal)
             return
         if status not in ("created", "running", "paused"):
             raise StateError("container not running")
         _send(state, signal)
+        _thaw_killed(state, signal)
 
 
 def delete(store: StateStore, container_id: str, force: bool = False) -> None:
@@ -120,7 +123,7 @@ def delete(store: StateStore, container_id: str, force: bool = False) -> None:
         status = entry.status(state)
         if status not in ("stopped", "created") and not force:
             raise StateError(f"cannot delete container {container_id} that is not stopped: {status}")
-        _remove(entry, state, cgroup.from_paths(state.cgroup_paths, host.probe()))
+        _remove(entry, state, cgroup.from_state(state, host.probe()))
 
 
 def state(store: StateStore, container_id: str) -> dict[str, Any]:
@@ -200,8 +203,16 @@ def _remove(entry: Entry, state: ContainerState, group: Cgroup) -> None:
         group.delete()
     elif not group.processes():
         group.delete()
+    remove_resctrl(state)
     entry.remove()
     run_poststop_hooks(state)
+
+
+def remove_resctrl(state: ContainerState) -> None:
+    if state.resctrl:
+        from crate_runc.steps import intel_rdt
+
+        intel_rdt.remove(state.resctrl)
 
 
 def has_own_pid_namespace(config: dict[str, Any]) -> bool:
@@ -216,11 +227,18 @@ def _end(state: ContainerState) -> None:
         _send(state, signals.SIGKILL)
     except StateError:
         return
+    _thaw_killed(state, signals.SIGKILL)
     deadline = time.monotonic() + _END_SECONDS
     while state_store.is_alive(state):
         if time.monotonic() > deadline:
             raise StateError(f"kill container {state.id}: process {state.pid} does not end")
         time.sleep(0.001)
+
+
+def _thaw_killed(state: ContainerState, signal: int) -> None:
+    """In a frozen cgroup of v1 a killed process ends when it is thawed."""
+    if signal == signals.SIGKILL and freezer.is_frozen(state.cgroup_paths):
+        freezer.thaw(state.cgroup_paths)
 
 
 def _send(state: ContainerState, signal: int) -> None:

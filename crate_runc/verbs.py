@@ -33,6 +33,7 @@ def _options(invocation: Invocation) -> Options:
     values = invocation.values
     return Options(
         container_id=invocation.arguments[0] if invocation.arguments else "",
+        cgroup_driver=invocation.cgroup_driver(),
         detach=values.get("detach", False),
         config_file=values.get("config", ""),
         console_socket=values.get("console-socket", ""),
@@ -48,15 +49,9 @@ def _options(invocation: Invocation) -> Options:
     )
 
 
-def _refuse_systemd(invocation: Invocation) -> None:
-    if invocation.settings.get("systemd-cgroup"):
-        raise RuncError("--systemd-cgroup: not supported yet; let the engine use its cgroupfs driver")
-
-
 def _create(invocation: Invocation) -> int:
     from crate_runc import lifecycle
 
-    _refuse_systemd(invocation)
     lifecycle.create(_store(invocation), invocation.arguments[0], invocation.values.get("bundle") or ".", _options(invocation))
     return 0
 
@@ -64,7 +59,6 @@ def _create(invocation: Invocation) -> int:
 def _run(invocation: Invocation) -> int:
     from crate_runc import lifecycle
 
-    _refuse_systemd(invocation)
     return lifecycle.run(
         _store(invocation), invocation.arguments[0], invocation.values.get("bundle") or ".", _options(invocation)
     )
@@ -146,9 +140,38 @@ def _format(invocation: Invocation) -> str:
     return kind
 
 
+def _pause(invocation: Invocation) -> int:
+    from crate_runc import pause
+
+    pause.pause(_store(invocation), invocation.arguments[0])
+    return 0
+
+
+def _resume(invocation: Invocation) -> int:
+    from crate_runc import pause
+
+    pause.resume(_store(invocation), invocation.arguments[0])
+    return 0
+
+
+def _update(invocation: Invocation) -> int:
+    from crate_runc import update, update_flags
+
+    update.update(_store(invocation), invocation.arguments[0], update_flags.resources(invocation.values))
+    return 0
+
+
+def _events(invocation: Invocation) -> int:
+    from crate_runc import events
+
+    interval = events.seconds_of(invocation.values.get("interval", "5s"))
+    events.run(_store(invocation), invocation.arguments[0], interval=interval, once=invocation.values.get("stats", False))
+    return 0
+
+
 def _ps(invocation: Invocation) -> int:
     from crate_runc import host, process_list, strict_json
-    from crate_runc.cgroup import from_paths
+    from crate_runc.cgroup import from_state
 
     container_id, *rest = invocation.arguments
     kind = _format(invocation)
@@ -156,7 +179,7 @@ def _ps(invocation: Invocation) -> int:
         state = entry.load()
         if entry.status(state) in ("stopped", "creating"):
             raise StateError("container not running")
-    pids = from_paths(state.cgroup_paths, host.probe()).processes() or [state.pid]
+    pids = from_state(state, host.probe()).processes() or [state.pid]
     if kind == "json":
         return _print(strict_json.dumps(pids).decode() + "\n")
     return _print(process_list.table(pids, rest or ["-ef"]))
@@ -192,18 +215,18 @@ def _check(invocation: Invocation) -> int:
         raise UsageError(f'invalid format option "{kind}"; known: json, text')
     defects = check.bundle(_bundle_path(invocation), invocation.values.get("config", ""))
     if kind == "json":
+        _print(strict_json.dumps([{"path": defect.where, "message": defect.what} for defect in defects]).decode() + "\n")
+    else:
+        _print("".join(f"{defect}\n" for defect in defects))
+    return 1 if defects else 0
+
+
 def _bundle_path(invocation: Invocation) -> str:
     """As the flag that other verbs have, or as the argument."""
     named = [*invocation.arguments, *filter(None, [invocation.values.get("bundle")])]
     if len(named) > 1:
         raise UsageError(f"{invocation.verb}: name the bundle once, not with --bundle and as an argument")
     return named[0] if named else "."
-
-
-        _print(strict_json.dumps([{"path": defect.where, "message": defect.what} for defect in defects]).decode() + "\n")
-    else:
-        _print("".join(f"{defect}\n" for defect in defects))
-    return 1 if defects else 0
 
 
 def _print_json(value: Any) -> int:
@@ -223,14 +246,18 @@ _VERBS: dict[str, Callable[[Invocation], int]] = {
     "check": _check,
     "create": _create,
     "delete": _delete,
+    "events": _events,
     "exec": _exec,
     "features": _features,
     "kill": _kill,
     "list": _list,
+    "pause": _pause,
     "plan": _plan,
     "ps": _ps,
+    "resume": _resume,
     "run": _run,
     "spec": _spec,
     "start": _start,
     "state": _state,
+    "update": _update,
 }

@@ -55,8 +55,8 @@ class Cgroup:
         raise NotImplementedError
 
     def update(self, resources: dict[str, Any]) -> None:
-        """Change limits of a running container: those that are given, but for devices. Raises BundleError and CgroupError; what was written
-        before a failure stays."""
+        """Change limits of a running container: those that are given, but for devices. Raises BundleError and CgroupError; then the limits are
+        what they were."""
         raise NotImplementedError
 
     def change_devices(self, before: dict[str, Any], after: dict[str, Any]) -> None:
@@ -105,25 +105,48 @@ class Cgroup:
 
     def _limit(self, wanted: list[Write], resources: dict[str, Any], mode: str) -> None:
         """Write limits, or none where a controller is missing."""
-        directories = (
-            self.paths if mode != "v2" or not self.paths else dict.fromkeys([one[0] for one in wanted], self.paths[UNIFIED])
-        )
+        directories = self._directories_of(wanted, mode)
         for controller, file, value in wanted:
             if controller not in directories:
                 raise self.cannot_limit(controller, resources, mode, file, value)
         files.set_limits(wanted, directories, resources, mode)
+
+    def _directories_of(self, wanted: list[Write], mode: str) -> dict[str, str]:
+        """controller → directory, for those that the container has."""
+        return dict.fromkeys([one[0] for one in wanted], self.paths[UNIFIED]) if mode == "v2" and self.paths else self.paths
+
+    def _change_limits(self, wanted: list[Write], resources: dict[str, Any], mode: str) -> None:
+        """Like `_limit`, or set back what was there."""
+        from crate_runc.cgroup import setting_back
+
+        before = setting_back.remember(wanted, self._directories_of(wanted, mode))
+        try:
+            self._limit(wanted, resources, mode)
+        except CgroupError:
+            setting_back.restore(before)
+            raise
 
     def cannot_limit(self, controller: str, resources: dict[str, Any], mode: str, file: str, value: str) -> CgroupError:
         from crate_runc.cgroup.refusals import property_of
 
         return CgroupError(
             f"{property_of(resources, mode, file, value)}: limit {controller}: the container has no {controller} cgroup: "
-            + (
-                "the controller is not mounted"
-                if controller not in self.facts.cgroup_mounts and self.facts.cgroup_mode != "v2"
-                else _NOT_DELEGATED
-            )
+            + self._why_none(controller)
         )
+
+    def _why_none(self, controller: str) -> str:
+        if self.driver == DISABLED:
+            return "--cgroup-manager disabled leaves it out"
+        if controller not in self.facts.cgroup_mounts and self.facts.cgroup_mode != "v2":
+            return "the controller is not mounted"
+        return (
+            _NOT_DELEGATED
+            if self.facts.cgroup_mode == "v2"
+            else "this user may not make one; run as root, or leave the limit out"
+        )
+
+    def give_to(self, uid: int) -> None:
+        """Let a user of the host, by whom the container's own processes run, make cgroups in it; nothing where the kernel delegates none."""
 
     def _directories(self) -> list[str]:
         """One hierarchy knows all processes: the first of those that nothing but us changes."""
@@ -136,7 +159,15 @@ class Cgroup:
 class NoCgroup(Cgroup):
     """A host without cgroups, and a container that got none."""
 
-    __slots__ = ()
+    __slots__ = ("_driver",)
+
+    def __init__(self, paths: dict[str, str], facts: HostFacts, *, optional: bool, driver: str = CGROUPFS) -> None:
+        super().__init__(paths, facts, optional=optional)
+        self._driver = driver
+
+    @property
+    def driver(self) -> str:
+        return self._driver
 
     def create(self) -> None:
         if not self.optional:
@@ -147,7 +178,8 @@ class NoCgroup(Cgroup):
     def apply(self, resources: dict[str, Any]) -> None:
         from crate_runc.cgroup.resources import writes
 
-        self._limit(writes(resources, "v2"), resources, "v2")
+        mode = "v2" if self.facts.cgroup_mode == "none" else self.facts.cgroup_mode
+        self._limit(writes(resources, mode), resources, mode)
 
     def update(self, resources: dict[str, Any]) -> None:
         self.apply(resources)
@@ -165,7 +197,10 @@ class NoCgroup(Cgroup):
         return True
 
 
-_NOT_DELEGATED = "this user may not make one; run as root, or let systemd delegate the controller (Delegate=yes)"
+_NOT_DELEGATED = (
+    "this user may not make one; use --systemd-cgroup, or start it in a cgroup of the user's own:"
+    " `systemd-run --user --scope -p Delegate=yes -- COMMAND`"
+)
 
 
 def open_for(config: dict[str, Any], facts: HostFacts, container_id: str, driver: str = CGROUPFS) -> Cgroup:
@@ -175,7 +210,7 @@ def open_for(config: dict[str, Any], facts: HostFacts, container_id: str, driver
 
         return systemd.open_for(config, facts, container_id)
     if driver == DISABLED:
-        return NoCgroup({}, facts, optional=True)
+        return NoCgroup({}, facts, optional=True, driver=DISABLED)
     _check(config.get("linux", {}).get("resources", {}), facts)
     explicit = bool(config.get("linux", {}).get("cgroupsPath"))
     optional = not explicit and (facts.rootless or facts.cgroup_mode == "none")
@@ -202,6 +237,8 @@ def from_state(state: ContainerState, facts: HostFacts) -> Cgroup:
         from crate_runc.cgroup import systemd
 
         return systemd.Scope(dict(state.cgroup_paths), facts, user=state.cgroup_driver == SYSTEMD_USER)
+    if state.cgroup_driver == DISABLED:
+        return NoCgroup({}, facts, optional=True, driver=DISABLED)
     return from_paths(state.cgroup_paths, facts)
 
 

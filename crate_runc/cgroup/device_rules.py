@@ -95,6 +95,25 @@ def writes_v1(rules: list[Rule]) -> list[tuple[str, str]]:
     return [first, *((file, _line(key, letters)) for key, letters in exceptions.items() if letters)]
 
 
+def changes_v1(before: list[Rule], after: list[Rule]) -> list[tuple[str, str]]:
+    """From what `writes_v1(before)` made to `after`: only the exceptions that differ are written, so that what is allowed by both stays so."""
+    (first, *old), (wanted_first, *new) = writes_v1(before), writes_v1(after)
+    if first != wanted_first:
+        return [wanted_first, *new]
+    if first[0] == "devices.allow":
+        add, remove = "devices.deny", "devices.allow"
+    else:
+        add, remove = "devices.allow", "devices.deny"
+    had, want = ({line.rpartition(" ")[0]: set(line.rpartition(" ")[2]) for _, line in lines} for lines in (old, new))
+    changes = []
+    for file, one, other in ((remove, had, want), (add, want, had)):
+        for which, letters in one.items():
+            differing = letters - other.get(which, set())
+            if differing:
+                changes.append((file, f"{which} {''.join(letter for letter in 'rwm' if letter in differing)}"))
+    return changes
+
+
 def _meet(one: tuple[str, int, int], other: tuple[str, int, int]) -> bool:
     return one[0] == other[0] and all(a == b or ANY in (a, b) for a, b in zip(one[1:], other[1:], strict=True))
 

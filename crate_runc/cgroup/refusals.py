@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
     from crate_runc.cgroup.resources import Write
 
+_DELEGATE = (
+    "to delegate it to users, root runs `systemctl edit user@.service`, adds the lines `[Service]` and"
+    " `Delegate=cpu cpuset io memory pids`, and the user logs in again"
+)
 # (file, value) that lift a limit which a kernel without the file does not have
 _NO_LIMIT = (
     ("memory.memsw.limit_in_bytes", "-1"),
@@ -102,7 +106,7 @@ def _without(directory: str, file: str, value: str) -> None:
 
 def _lacking(directory: str, controller: str, mode: str) -> str:
     if mode == "v2" and controller not in files.read(directory, "cgroup.controllers").split():
-        return f"the controller {controller} is not handed down to it; a systemd host delegates controllers to a user's cgroups with Delegate=yes"
+        return f"the controller {controller} is not handed down to it; {_DELEGATE}"
     return "this kernel has no such file"
 
 

@@ -5,6 +5,7 @@ On a hybrid host the limits are v1's, and the container also gets a directory in
 
 from __future__ import annotations
 
+import errno
 import os
 
 from crate_runc.cgroup import Cgroup, device_rules, files, paths
@@ -26,6 +27,8 @@ class CgroupV1(Cgroup):
         for controller, directory in list(self.paths.items()):
             try:
                 self._make(controller, directory)
+                if self.optional and not os.access(f"{directory}/cgroup.procs", os.W_OK):  # there already, and root's
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             except OSError as error:
                 if not self.optional:
                     raise CgroupError(f"make cgroup {directory}: {reason(error)}") from None
@@ -50,6 +53,18 @@ class CgroupV1(Cgroup):
         if rules and "devices" not in self.paths:
             raise CgroupError("limit devices: no devices controller is mounted on this host")
         for file, line in rules:
+            files.set_value(self.paths["devices"], file, line)
+
+    def update(self, resources: dict[str, Any]) -> None:
+        wanted = writes(resources, "v1")
+        if resources.get("memory", {}).get("disableOOMKiller") is False:
+            wanted.append(("memory", "memory.oom_control", "0"))
+        self._change_limits(wanted, resources, "v1")
+
+    def change_devices(self, before: dict[str, Any], after: dict[str, Any]) -> None:
+        if "devices" not in self.paths:
+            raise CgroupError("linux.resources.devices: limit devices: the container has no devices cgroup")
+        for file, line in device_rules.changes_v1(device_rules.effective(before), device_rules.effective(after)):
             files.set_value(self.paths["devices"], file, line)
 
     def join(self, pid: int) -> None:

@@ -34,7 +34,7 @@ class CgroupV2(Cgroup):
                 raise CgroupError(f"make cgroup {current}: {reason(error)}") from None
             self.paths.clear()
             return
-        if self.optional and not os.access(f"{directory}/cgroup.procs", os.W_OK):
+        if self.optional and not _may_be_joined(directory):
             self.paths.clear()
 
     def apply(self, resources: dict[str, Any]) -> None:
@@ -44,6 +44,22 @@ class CgroupV2(Cgroup):
             return
         if not self.facts.rootless:
             self._filter_devices(resources)
+
+    def update(self, resources: dict[str, Any]) -> None:
+        if resources.get("memory", {}).get("checkBeforeUpdate"):
+            _check_use(self.paths[UNIFIED], resources["memory"])
+        self._change_limits(writes(resources, "v2"), resources, "v2")
+
+    def change_devices(self, before: dict[str, Any], after: dict[str, Any]) -> None:
+        from crate_runc.kernel import bpf_attached
+
+        program = device_rules.program(device_rules.effective(after))
+        try:
+            bpf_attached.replace_device_program(self.paths[UNIFIED], program)
+        except OSError as error:
+            raise CgroupError(
+                f"linux.resources.devices: limit the devices of cgroup {self.paths[UNIFIED]}: {reason(error)}"
+            ) from None
 
     def _filter_devices(self, resources: dict[str, Any]) -> None:
         from crate_runc.kernel import bpf
@@ -59,6 +75,22 @@ class CgroupV2(Cgroup):
         if self.paths:
             files.join(self.paths[UNIFIED], pid)
 
+    def give_to(self, uid: int) -> None:
+        if not self.paths:
+            return
+        directory = self.paths[UNIFIED]
+        try:
+            names = files.read("/sys/kernel/cgroup", "delegate").split()
+        except FileNotFoundError:  # before Linux 4.15
+            names = ["cgroup.procs", "cgroup.subtree_control", "cgroup.threads"]
+        try:
+            os.chown(directory, uid, -1)
+            for name in names:
+                if os.path.exists(f"{directory}/{name}"):
+                    os.chown(f"{directory}/{name}", uid, -1)
+        except OSError as error:
+            raise CgroupError(f"give cgroup {directory} to user {uid}: {reason(error)}") from None
+
     def freeze(self, frozen: bool) -> None:
         try:
             files.write(self.paths[UNIFIED], "cgroup.freeze", "1" if frozen else "0")
@@ -71,6 +103,22 @@ class CgroupV2(Cgroup):
         except (FileNotFoundError, PermissionError):
             return False
         return True
+
+
+def _may_be_joined(directory: str) -> bool:
+    """A process may be moved by who may write both here and in the cgroup above (where ours is, too). What is there already may be root's."""
+    return all(os.access(f"{each}/cgroup.procs", os.W_OK) for each in (directory, directory.rpartition("/")[0]))
+
+
+def _check_use(directory: str, memory: dict[str, Any]) -> None:
+    """v1 refuses a limit below what is in use; v2 kills for it, unless `checkBeforeUpdate` asks us to look."""
+    try:
+        used = int(files.read(directory, "memory.current"))
+    except OSError:
+        return
+    for name in ("swap", "limit"):
+        if 0 < memory.get(name, 0) <= used:
+            raise CgroupError(f"linux.resources.memory.{name}: {memory[name]} is not more than what is in use, {used}")
 
 
 def _hand_down(directory: str) -> None:

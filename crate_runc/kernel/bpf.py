@@ -11,6 +11,7 @@ _PROG_LOAD, _PROG_ATTACH = 5, 8
 _TYPE_CGROUP_DEVICE, _ATTACH_CGROUP_DEVICE = 15, 6
 _ALLOW_MULTI = 2  # programs of ancestors stay in force: all of them must allow
 _INSTRUCTION_BYTES = 8
+NAME = b"crate_devices"  # what bpftool(8) shows, and how our own is found again
 
 
 def attach_device_program(directory: str, instructions: bytes) -> None:
@@ -31,5 +32,7 @@ def _load(instructions: bytes) -> int:
     """The fd is close-on-exec; the caller closes it."""
     code, license_name = bytearray(instructions), bytearray(b"Apache-2.0\0")
     count = len(instructions) // _INSTRUCTION_BYTES
-    attributes = struct.pack("=IIQQIIQII", _TYPE_CGROUP_DEVICE, count, address_of(code), address_of(license_name), 0, 0, 0, 0, 0)
+    attributes = struct.pack(
+        "=IIQQIIQII16s", _TYPE_CGROUP_DEVICE, count, address_of(code), address_of(license_name), 0, 0, 0, 0, 0, NAME
+    )
     return syscall("bpf", _PROG_LOAD, attributes, len(attributes))

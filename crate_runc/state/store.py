@@ -11,6 +11,7 @@ import fcntl
 import os
 
 from crate_runc import strict_json
+from crate_runc.cgroup import freezer
 from crate_runc.errors import StateError, reason
 from crate_runc.state.record import ContainerState, from_json
 
@@ -88,10 +89,11 @@ class Entry:
         os.rename("state.json.new", "state.json", src_dir_fd=self._fd, dst_dir_fd=self._fd)
 
     def status(self, state: ContainerState) -> str:
-        """What the container is now: the record together with /proc."""
+        """What the container is now: the record together with /proc and the cgroup."""
         alive = is_alive(state)
         creator_alive = alive or state.phase != "creating" or self._locked or self._locked_by_another()
-        return state.status(alive=alive, creator_alive=creator_alive)
+        status = state.status(alive=alive, creator_alive=creator_alive)
+        return "paused" if status in ("created", "running") and freezer.is_frozen(state.cgroup_paths) else status
 
     def remove(self) -> None:
         """The directory and all in it. state.json goes first: a rest without it is no container, and `create` takes it over."""
