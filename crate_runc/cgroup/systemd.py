@@ -63,16 +63,16 @@ class Scope(CgroupV2):
         super().apply(properties.settled(resources))
 
     def update(self, resources: dict[str, Any]) -> None:
-        """New limits for a container that is there: systemd's properties, then the files."""
+        """The files first: what the kernel refuses is set back, and systemd hears nothing of it."""
         connection = self._connected()
         version = _version(connection.read_properties("Version")[0])
         wanted = properties.of_limits(writes(resources, "v2"), version, starting=False)
+        super().update(properties.settled(resources))
         try:
             if wanted:
                 connection.call("SetUnitProperties", "sba(sv)", self.unit, True, wanted)
         except systemd_bus.Refused as error:
             raise CgroupError(f"set the limits of unit {self.unit}: {error}") from None
-        super().update(properties.settled(resources))
 
     def join(self, pid: int) -> None:
         if not self._made:
@@ -88,6 +88,9 @@ class Scope(CgroupV2):
                 self._connected().call("AttachProcessesToUnit", "ssau", self.unit, "", [pid])
             except systemd_bus.Refused as error:
                 raise CgroupError(f"move process {pid} to unit {self.unit}: {error}") from None
+
+    def entrance(self) -> None:
+        """No process can be born in it."""
 
     def delete(self) -> None:
         """systemd removes a scope without processes by itself; we wait for it, so that the name is free. Its cgroup goes even where it is not there."""

@@ -24,7 +24,28 @@ def plan_limits(config: Config, facts: HostFacts) -> list[ParentStep]:
     resources = config.get("linux", {}).get("resources", {})
     limits = [f"{file} {value}" for _, file, value in writes(resources, facts.cgroup_mode)]
     devices = "" if facts.rootless or facts.cgroup_mode == "none" else device_rules.describe(resources)
-    return [ApplyResources(limits, devices)] if limits or devices else []
+    applied: list[ParentStep] = [ApplyResources(limits, devices)] if limits or devices else []
+    owner = _owner(config) if facts.cgroup_mode == "v2" else None
+    return [*applied, GiveCgroup(owner)] if owner is not None else applied
+
+
+def _owner(config: Config) -> int | None:
+    """runtime-spec 1.3 config-linux.md, "Cgroup ownership": the host's uid of the container's user, where that one finds the cgroup writable,
+    in a cgroup namespace. Root of the host has it anyway."""
+    linux = config.get("linux", {})
+    if not any(entry["type"] == "cgroup" and not entry.get("path") for entry in linux.get("namespaces", ())):
+        return None
+    if not any(
+        entry.get("type") in ("cgroup", "cgroup2") and "ro" not in entry.get("options", ()) for entry in config.get("mounts", ())
+    ):
+        return None
+    uid: int = config["process"].get("user", {}).get("uid", 0)
+    if any(entry["type"] == "user" for entry in linux.get("namespaces", ())):
+        for mapping in linux.get("uidMappings", ()):
+            if 0 <= uid - mapping["containerID"] < mapping["size"]:
+                return int(mapping["hostID"] + uid - mapping["containerID"])
+        return None
+    return uid or None
 
 
 def plan_setup() -> list[ChildStep]:
@@ -57,6 +78,19 @@ class ApplyResources(ParentStep):
 
     def apply(self, parent: ParentContext) -> None:
         parent.cgroup.apply(parent.config.get("linux", {}).get("resources", {}))
+
+
+class GiveCgroup(ParentStep):
+    __slots__ = ("uid",)
+
+    def __init__(self, uid: int) -> None:
+        self.uid = uid
+
+    def describe(self) -> str:
+        return f"give the cgroup to user {self.uid}, who has it writable"
+
+    def apply(self, parent: ParentContext) -> None:
+        parent.cgroup.give_to(self.uid)
 
 
 class AwaitCgroup(ChildStep):

@@ -139,10 +139,48 @@ def test_an_ordinary_user_with_a_limit_is_told_why_there_is_none(
     denied(monkeypatch)
     group = open_for(facts, "", {"memory": {"limit": 5}})
     group.create()
+    remedy = "use --systemd-cgroup" if facts.cgroup_mode == "v2" else "run as root"
     with pytest.raises(
-        CgroupError, match="limit memory: the container has no memory cgroup: this user may not make one; run as root, or"
+        CgroupError,
+        match=f"memory.limit: limit memory: the container has no memory cgroup: this user may not make one; {remedy}, or",
     ):
         group.apply({"memory": {"limit": 5}})
+
+
+@pytest.mark.parametrize("host", [v1, v2])
+def test_an_ordinary_user_whose_default_cgroup_is_there_and_not_theirs_goes_without(
+    host: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = host(tmp_path, euid=1000)
+    group = open_for(facts)
+    for directory in group.paths.values():
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        Path(directory, "cgroup.procs").write_text("")
+    monkeypatch.setattr(os, "access", lambda path, mode: not path.endswith("c1/cgroup.procs"))
+    group.create()
+    group.apply({})
+    group.join(os.getpid())
+    assert group.paths == {}
+
+
+def test_a_container_without_the_cgroup_that_was_left_out_cannot_be_limited(tmp_path: Path) -> None:
+    group = cgroup.open_for({"linux": {"resources": LIMIT}}, v2(tmp_path), "c1", cgroup.DISABLED)
+    group.create()
+    group.join(os.getpid())
+    assert (group.paths, group.driver) == ({}, "disabled")
+    with pytest.raises(CgroupError, match=r"pids.limit: .* --cgroup-manager disabled leaves it out"):
+        group.apply(LIMIT)
+
+
+def test_v2_gives_the_cgroup_and_the_files_that_the_kernel_delegates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(os, "chown", lambda path, uid, gid: given.append((path, uid, gid)))
+    group = open_for(v2(tmp_path), "/a")
+    group.create()
+    (tmp_path / "a" / "cgroup.procs").write_text("")
+    (tmp_path / "a" / "memory.max").write_text("")
+    group.give_to(100_000)
+    assert given == [(f"{tmp_path}/a", 100_000, -1), (f"{tmp_path}/a/cgroup.procs", 100_000, -1)]
 
 
 @pytest.mark.parametrize("host", [v1, v2])
