@@ -10,7 +10,7 @@ import time
 
 from crate_runc import cgroup, config, host, plan
 from crate_runc.errors import CgroupError, RuncError, StateError, reason
-from crate_runc.lifecycle import has_own_pid_namespace, run_poststop_hooks
+from crate_runc.lifecycle import has_own_pid_namespace, remove_resctrl, run_poststop_hooks
 from crate_runc.process import parent, start, start_gate
 from crate_runc.state import store as state_store
 from crate_runc.state.record import ContainerState
@@ -40,9 +40,10 @@ class Creation:
         self.bundle = config.load(bundle_path, options.config_file)
         self.facts = host.probe(options.rootless)
         _check_options(self.bundle, self.facts, options)
-        self.parent_lists = plan.of_parent(self.bundle.config, self.facts)
-        self.group = cgroup.open_for(self.bundle.config, self.facts, container_id)
+        self.parent_lists = plan.of_parent(self.bundle.config, self.facts, container_id)
+        self.group = cgroup.open_for(self.bundle.config, self.facts, container_id, options.cgroup_driver)
         self.pidfd_receiver = connect_pidfd_socket(options)
+        resctrl = _check_host(self.bundle.config, container_id)
         self.entry = store.create(container_id)
         if os.environ.get("NOTIFY_SOCKET"):
             from crate_runc.process import notify_socket
@@ -56,6 +57,8 @@ class Creation:
             owner=self.facts.euid,
             created=_now(),
             cgroup_paths=self.group.paths,
+            resctrl=resctrl,
+            cgroup_driver=self.group.driver,
         )
 
     def __enter__(self) -> Creation:
@@ -115,6 +118,7 @@ class Creation:
                 self.group.delete()
         except CgroupError:
             pass
+        remove_resctrl(self.state)
         run_poststop_hooks(self.state)
         self.entry.remove()
 
@@ -142,7 +146,10 @@ class Creation:
             attaches=bool(attach),
             seccomp=compiled_seccomp(configuration, os.path.dirname(self.entry.directory)),
         )
-        return parent.walk(child, prepare, attach, context, message, fds, meanwhile=self._record)
+        on_listener = listener_of(configuration, {**hook_state, "status": "creating"})
+        return parent.walk(
+            child, prepare, attach, context, message, fds, meanwhile=self._record, on_listener=on_listener
+        )
 
 
 def compiled_seccomp(configuration: dict[str, Any], state_root: str) -> bytes:
@@ -153,6 +160,31 @@ def compiled_seccomp(configuration: dict[str, Any], state_root: str) -> bytes:
     from crate_runc.seccomp import cache
 
     return cache.load(seccomp, state_root)
+
+
+def listener_of(configuration: dict[str, Any], state: dict[str, Any]) -> Callable[[Init, int], None] | None:
+    """Who gets the descriptor of a filter with SCMP_ACT_NOTIFY."""
+    seccomp = configuration.get("linux", {}).get("seccomp")
+    if not seccomp or not seccomp.get("listenerPath"):
+        return None
+    from crate_runc.seccomp import listener
+
+    return listener.of(seccomp, state)
+
+
+def _check_host(configuration: dict[str, Any], container_id: str) -> list[str]:
+    """What rare properties ask of this host, before anything is made. Raises BundleError. The directories that linux.intelRdt will make."""
+    linux = configuration.get("linux", {})
+    if linux.get("sysctl"):
+        from crate_runc.steps import sysctl
+
+        sysctl.check_namespaces(configuration)
+    if "intelRdt" not in linux:
+        return []
+    from crate_runc.steps import intel_rdt
+
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        return intel_rdt.check(configuration, container_id, file.read())
 
 
 def _check_options(bundle: Bundle, facts: HostFacts, options: Options) -> None:
@@ -183,6 +215,13 @@ def check_preserved(count: int) -> None:
             raise StateError(f"unable to preserve file descriptor {fd}: it is not open")
 
 
+def _listen_fds() -> int:
+    """How many sockets the caller passes from descriptor 3 on (sd_listen_fds(3)): none where LISTEN_PID says that they are another's."""
+    count = os.environ.get("LISTEN_FDS", "")
+    mine = os.environ.get("LISTEN_PID") == str(os.getpid())
+    return int(count) if mine and count.isascii() and count.isdigit() and len(count) < 10 else 0
+
+
 def write_pid_file(path: str, pid: int) -> None:
     """Whoever waits for the file finds it whole."""
     directory, name = os.path.split(path)
@@ -196,19 +235,8 @@ def write_pid_file(path: str, pid: int) -> None:
         os.rename(temporary, path)
     except OSError as error:
         raise RuncError(f"write pid file {path}: {(error.strerror or '').lower()}") from None
-def _listen_fds() -> int:
-    """How many sockets the caller passes from descriptor 3 on (sd_listen_fds(3)): none where LISTEN_PID says that they are another's."""
-    count = os.environ.get("LISTEN_FDS", "")
-    mine = os.environ.get("LISTEN_PID") == str(os.getpid())
-    return int(count) if mine and count.isascii() and count.isdigit() and len(count) < 10 else 0
 
 
-
-
-def _now() -> str:
-    """RFC 3339 with nanoseconds, in UTC."""
-    nanoseconds = time.time_ns()
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(nanoseconds // 10**9)) + f".{nanoseconds % 10**9:09d}Z"
 def connect_pidfd_socket(options: Options) -> _socket.socket | None:
     """Before anything is made. Raises RuncError."""
     if not options.pidfd_socket:
@@ -233,3 +261,7 @@ def send_pidfd(receiver: _socket.socket, options: Options, pidfd: int, word: byt
         receiver.close()
 
 
+def _now() -> str:
+    """RFC 3339 with nanoseconds, in UTC."""
+    nanoseconds = time.time_ns()
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(nanoseconds // 10**9)) + f".{nanoseconds % 10**9:09d}Z"

@@ -6,9 +6,10 @@ cannot promise what they do not know. containerd and Docker read it before they 
 
 from __future__ import annotations
 
-from crate_runc import SPEC_VERSION, VERSION, config_rules, mount_options
+from crate_runc import SPEC_VERSION, VERSION, config_rules, mount_options, rare_rules
 from crate_runc.kernel import capability
-from crate_runc.seccomp import rules
+from crate_runc.kernel import seccomp as kernel_seccomp
+from crate_runc.seccomp import flags, rules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ def _seccomp() -> dict[str, Any]:
         "actions": sorted(rules.ACTIONS),
         "operators": sorted(rules.OPERATORS),
         "archs": sorted(rules.ARCHITECTURES),
-        "knownFlags": sorted(rules.FLAGS),
-        "supportedFlags": sorted(rules.FLAGS),
+        "knownFlags": sorted(flags.FLAGS),
+        "supportedFlags": sorted(name for name, bit in flags.FLAGS.items() if kernel_seccomp.supports(bit)),
     }
 
 
@@ -49,7 +50,8 @@ def _linux() -> dict[str, Any]:
         "seccomp": _seccomp(),
         "apparmor": {"enabled": "apparmorProfile" not in unknown},
         "selinux": {"enabled": "selinuxLabel" not in unknown},
-        "intelRdt": {"enabled": "intelRdt" not in unknown},
+        "memoryPolicy": {"modes": list(rare_rules.MEMORY_MODES), "flags": list(rare_rules.MEMORY_FLAGS)},
+        "intelRdt": {"enabled": True, "schemata": True, "monitoring": True},
         "mountExtensions": {"idmap": {"enabled": "idmap" in mount_options.EXTENSIONS}},
-        "netDevices": {"enabled": "netDevices" not in unknown},
+        "netDevices": {"enabled": True},
     }

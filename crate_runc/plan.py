@@ -102,12 +102,12 @@ class Plan:
 def make(bundle: Bundle, facts: HostFacts, options: Options) -> Plan:
     """The plan of create and run."""
     plan = Plan()
-    plan.prepare, plan.attach = of_parent(bundle.config, facts)
+    plan.prepare, plan.attach = of_parent(bundle.config, facts, options.container_id)
     plan.begin, plan.setup, plan.enter, plan.launch = of_child(bundle, facts, options)
     return plan
 
 
-def of_parent(config: Config, facts: HostFacts) -> tuple[list[ParentStep], list[ParentStep]]:
+def of_parent(config: Config, facts: HostFacts, container_id: str = "") -> tuple[list[ParentStep], list[ParentStep]]:
     """`prepare` and `attach`. Each process imports the steps that it walks, when it needs them: that is most of what a start costs."""
     from crate_runc.steps import cgroup, oom
 
@@ -126,6 +126,14 @@ def of_parent(config: Config, facts: HostFacts) -> tuple[list[ParentStep], list[
         from crate_runc.steps import scheduling
 
         attach = [*attach, *scheduling.plan_attach(process, processors=_processors(config), is_exec=False)]
+    if "intelRdt" in config.get("linux", {}):
+        from crate_runc.steps import intel_rdt
+
+        attach = [*attach, *intel_rdt.plan(config, container_id, is_exec=False)]
+    if config.get("linux", {}).get("netDevices"):
+        from crate_runc.steps import net_devices
+
+        attach = [*attach, *net_devices.plan(config, facts)]
     if config.get("hooks"):
         from crate_runc.steps import hooks
 
@@ -155,11 +163,11 @@ def of_child(
     enter = [
         *_sysctl(config),
         *_hooks(config, "createContainer"),
-        *root.plan_enter(config, has_mount_namespace="mount" in wanted, no_pivot=options.no_pivot),
-        *hostname.plan(config),
         *mounts.plan_readonly(config),
         *masked_paths.plan_enter(config),
         *root.plan_readonly(config),
+        *root.plan_enter(config, has_mount_namespace="mount" in wanted, no_pivot=options.no_pivot),
+        *hostname.plan(config),
     ]
     late_hooks = _hooks(config, "startContainer")
     seccomp = config.get("linux", {}).get("seccomp")
@@ -195,6 +203,10 @@ def make_exec(process: dict[str, Any], config: Config, facts: HostFacts, options
         *keyring.plan(options.container_id, wanted=not options.no_new_keyring),
         *terminal.plan_setup(process, socket=options.console_socket, bind_console=False),
     ]
+    if "intelRdt" in config.get("linux", {}):
+        from crate_runc.steps import intel_rdt
+
+        plan.attach += intel_rdt.plan(config, options.container_id, is_exec=True)
     domain = _execution_domain(config)
     joined = cgroup.plan_setup()
     plan.launch = [*joined, *domain] if domain else []  # its cpuset says which memory nodes there are

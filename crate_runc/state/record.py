@@ -20,8 +20,9 @@ _NEXT = {"creating": ("created", "stopped"), "created": ("running", "stopped"), 
 class ContainerState:
     """`phase` is what was last written; what the container is now also depends on its process: `status`.
 
-    `pid` 0 means that there is no process yet. `cgroup_paths` is controller → directory, `cgroup_driver` who made them. `config` is the copy of config.json that was made
-    at create: what the bundle says later does not matter. `owner` is the effective uid of who made the container.
+    `pid` 0 means that there is no process yet. `cgroup_paths` is controller → directory, `cgroup_driver` who made them; `resctrl` are the directories
+    that go with the container. `config` is the copy of config.json that was made at create: what the bundle says later does not matter. `owner` is
+    the effective uid of who made the container.
     """
 
     __slots__ = (
@@ -37,6 +38,7 @@ class ContainerState:
         "owner",
         "phase",
         "pid",
+        "resctrl",
         "rootfs",
         "start_time",
     )
@@ -57,6 +59,7 @@ class ContainerState:
         cgroup_paths: dict[str, str] | None = None,
         cgroup_driver: str = "cgroupfs",
         oci_version: str = SPEC_VERSION,
+        resctrl: list[str] | None = None,
     ) -> None:
         self.id = id
         self.bundle = bundle
@@ -72,6 +75,7 @@ class ContainerState:
         self.cgroup_paths = cgroup_paths or {}
         self.cgroup_driver = cgroup_driver
         self.oci_version = oci_version
+        self.resctrl = resctrl or []
 
     def status(self, *, alive: bool, creator_alive: bool = True) -> str:
         """`alive`: the recorded process is there and no zombie. `creator_alive`: a `create` is still at work on this container."""

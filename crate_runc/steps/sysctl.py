@@ -1,14 +1,16 @@
-"""linux.sysctl: written through the host's procfs before the root switch; the kernel applies them to the caller's namespaces.
+"""linux.sysctl: written through a procfs of this process's own before the root switch; the kernel applies them to the caller's namespaces.
 
-config.py has refused every key that is not of a namespace of the container's own.
+sysctl_rules has refused every key that is not of a namespace that the container has of its own or joins; whether one that it joins is the host's is
+found out here.
 """
 
 from __future__ import annotations
 
 import os
 
-from crate_runc.errors import StepError
-from crate_runc.steps.step import ChildStep
+from crate_runc.errors import BundleError, StepError
+from crate_runc.kernel import namespaces, procfs
+from crate_runc.steps.step import ChildStep, namespace_paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,28 +18,53 @@ if TYPE_CHECKING:
 
 
 def plan(config: Config) -> list[ChildStep]:
-    return [Sysctl(key, value) for key, value in config.get("linux", {}).get("sysctl", {}).items()]
+    parameters = config.get("linux", {}).get("sysctl", {})
+    return [Sysctls(parameters)] if parameters else []
 
 
-class Sysctl(ChildStep):
-    __slots__ = ("key", "value")
+def check_namespaces(config: Config) -> None:
+    """In the parent, before anything is made: raises BundleError for a parameter of a namespace that is joined and is the runtime's own."""
+    from crate_runc.shapes import member
+    from crate_runc.sysctl_rules import namespace_of
 
-    def __init__(self, key: str, value: str) -> None:
-        self.key = key
-        self.value = value
+    paths = namespace_paths(config)
+    for name in config.get("linux", {}).get("sysctl", {}):
+        kind = namespace_of(name)
+        if paths.get(kind) and _is_own(kind, paths[kind]):
+            what = f"sysctl {name} not allowed in host {kind} namespace"
+            raise BundleError(member("linux.sysctl", name), f"{what}: {paths[kind]} is the runtime's own")
+
+
+def _is_own(kind: str, path: str) -> bool:
+    own = f"/proc/self/ns/{'net' if kind == 'network' else kind}"
+    try:
+        return os.path.samestat(os.stat(own), os.stat(path))
+    except OSError:
+        return False  # there is no such namespace, which joining it will tell
+
+
+class Sysctls(ChildStep):
+    __slots__ = ("parameters",)
+
+    def __init__(self, parameters: dict[str, str]) -> None:
+        self.parameters = parameters
 
     def describe(self) -> str:
-        return f"set sysctl {self.key} = {self.value}"
+        return f"set sysctl {', '.join(f'{key} = {value}' for key, value in self.parameters.items())}"
 
     def apply(self, child: ChildContext) -> None:
+        root = procfs.open_root(whole=True)
         try:
-            fd = os.open(f"/proc/sys/{file_of(self.key)}", os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                os.write(fd, self.value.encode())
-            finally:
-                os.close(fd)
-        except OSError as error:
-            raise StepError("sysctl", error.errno or 0, f"set sysctl {self.key}: {(error.strerror or '').lower()}") from None
+            for key, value in self.parameters.items():
+                try:
+                    if file_of(key) == "kernel/domainname":  # its file belongs to the host's root, also in a user namespace
+                        namespaces.set_domainname(value)
+                    else:
+                        procfs.write(root, f"sys/{file_of(key)}", value.encode())
+                except OSError as error:
+                    raise StepError("sysctl", error.errno or 0, f"set sysctl {key}: {(error.strerror or '').lower()}") from None
+        finally:
+            os.close(root)
 
 
 def file_of(key: str) -> str:
