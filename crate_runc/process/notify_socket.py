@@ -40,10 +40,8 @@ def add_to(config: dict[str, Any], directory: str) -> dict[str, Any]:
 
 
 def make_directory(directory: str) -> None:
-    """`<directory>/notify`. The root of a user namespace is somebody else here, and goes through the directories above to bind it."""
+    """`<directory>/notify`, which the container sees."""
     os.mkdir(f"{directory}/{NAME}", 0o755)
-    for above in (directory, os.path.dirname(directory)):
-        os.chmod(above, os.stat(above).st_mode & 0o7777 | 0o011)
 
 
 class Relay:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import rootfs
 from tests.support.programs import eventually
 from tests.support.runtime import Bundle, OciRuntime
 
@@ -135,3 +136,17 @@ def test_the_program_of_any_user_may_speak(runtime: OciRuntime, bundle: Bundle, 
 
 def test_without_the_variable_a_container_has_no_socket(runtime: OciRuntime, bundle: Bundle) -> None:
     assert runtime.output(bundle.script('ls /run; echo "${NOTIFY_SOCKET-unset}"')) == "unset\n"
+
+
+def test_a_container_in_a_user_namespace_has_one_too(runtime: OciRuntime, bundle: Bundle, manager: ServiceManager) -> None:
+    """Its root is nobody here, and could not go down to where the socket is."""
+    identities = [{"containerID": 0, "hostID": 200_000, "size": 1000}]
+    bundle.linux.update(uidMappings=identities, gidMappings=identities)
+    rootfs.give_to(bundle.rootfs, 200_000, 200_000)
+    identity = runtime.create(bundle.namespace("user").script(WAITS), env=manager.environment)
+    pid = runtime.pid(identity)
+    waiting = runtime.account.popen(runtime.command("start", identity), env=manager.environment)
+    eventually(Path(f"/proc/{pid}/root/run/notify/notify.sock").exists, "it listens")
+    say(pid, b"READY=1")
+    assert manager.hears_of(runtime, pid)
+    assert waiting.wait(20) == 0
