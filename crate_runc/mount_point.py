@@ -125,5 +125,8 @@ def bind_tree(child: ChildContext, tree: int, destination: str, options: MountOp
 
 
 def named(source: str, destination: str, error: OSError) -> StepError:
-    text = f'error mounting "{source}" to rootfs at "{destination}": {(error.strerror or str(error)).lower()}'
+    """runc's words, and below the destination, where it was."""
+    where = str(error.filename or "")
+    detail = f"{where}: " if where.startswith(os.path.normpath("/" + destination) + "/") else ""
+    text = f'error mounting "{source}" to rootfs at "{destination}": {detail}{(error.strerror or str(error)).lower()}'
     return StepError("mount", error.errno or 0, text)

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from crate_runc.mount_options import MountOptions
 
 _MOST = 160  # descriptors in one message, see process/channel.py
-_DENIED = (errno.EPERM, errno.ENOSYS)
 
 
 def needs(mounts: list[dict[str, Any]], *, in_general: bool) -> list[tuple[str, str]]:
@@ -39,21 +38,21 @@ def _is_new_bind(entry: dict[str, Any]) -> bool:
 
 
 def open_all(wanted: list[tuple[str, str]], config: dict[str, Any], bundle: str) -> list[int]:
-    """Descriptors in the order of `wanted`. Where the caller may not clone mounts, those that are not idmapped are left off: the child does
-    it in its own namespace. Raises StepError."""
+    """Descriptors in the order of `wanted`; none where the caller may not clone mounts, or cannot: then the child does it in its own namespace,
+    but for idmapped ones. Raises StepError."""
     if len(wanted) > _MOST:
         raise StepError("mount", errno.E2BIG, f"{len(wanted)} bind mounts in a user namespace: at most {_MOST} are possible")
+    if not mount.is_complete():
+        if mapped := [index for _, index in wanted if mount_options.maps_ids(config["mounts"][int(index)])]:
+            text = f"mounts[{mapped[0]}]: an idmapped mount needs the rights and the calls of mount_setattr(2), Linux 5.12"
+            raise StepError("mount", errno.ENOSYS, text)
+        return []
     trees: list[int] = []
     made: dict[object, int] = {}
     try:
         for _, index in wanted:
             entry = config["mounts"][int(index)]
-            try:
-                trees.append(_open(entry, config.get("linux", {}), bundle, made))
-            except StepError as error:
-                if error.errno in _DENIED and not mount_options.maps_ids(entry):
-                    return trees
-                raise
+            trees.append(_open(entry, config.get("linux", {}), bundle, made))
     except BaseException:
         for tree in trees:
             os.close(tree)

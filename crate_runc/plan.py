@@ -1,3 +1,8 @@
+        *mounts.plan_readonly(config),
+        *masked_paths.plan_enter(config),
+        *root.plan_readonly(config),
+        *root.plan_enter(config, has_mount_namespace="mount" in wanted, no_pivot=options.no_pivot),
+        *hostname.plan(config),
 """THE ORDER: what creating a container, or running one more process in it, does, in which process, and in which order. Pure.
 
 Two processes walk the lists in strict alternation. The child walks `begin` (the user and pid namespaces), then waits while the parent walks

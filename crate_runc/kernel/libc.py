@@ -13,6 +13,7 @@ import sys
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
+_ENOSYS = 38
 
 
 class _Long(_ctypes._SimpleCData):  # type: ignore[type-arg]
@@ -96,7 +97,8 @@ def syscall(name: str, *arguments: int | bytes | None, path: str | None = None) 
     result: int = _function(_number[name], *arguments, *_PADDING[len(arguments)])
     if result < 0:
         number = _get_errno()
-        raise OSError(number, os.strerror(number), path)
+        text = os.strerror(number) if number != _ENOSYS else f"{os.strerror(number)}: {name}(2)"
+        raise OSError(number, text, path)
     return result
 
 

@@ -14,7 +14,12 @@ SIGNAL_RECORD = 128  # bytes of struct signalfd_siginfo; its first four are the 
 
 def open_process(pid: int) -> int:
     """Raises ProcessLookupError. The caller closes the fd."""
-    return os.pidfd_open(pid)
+    try:
+        return os.pidfd_open(pid)
+    except OSError as error:
+        if error.errno in (1, 38):  # EPERM, ENOSYS: old seccomp filters, old kernels
+            raise OSError(error.errno, f"{error.strerror}: pidfd_open(2), since Linux 5.3") from None
+        raise
 
 
 def send_signal(fd: int, signal: int) -> None:

@@ -154,7 +154,9 @@ class NewFilesystem(ChildStep):
             if copied >= 0:
                 from crate_runc.kernel import copy_tree
 
-                copy_tree.copy_tree(copied, mounted)
+                copy_tree.copy_tree(copied, mounted, os.path.normpath("/" + self.destination))
+                if not {"uid=", "gid="} & {word[:4] for word in self.options.words}:
+                    copy_tree.copy_owner(copied, mounted)
                 os.close(copied)
             if self.options.add_recursive | self.options.clear_recursive:
                 mount.set_attributes(mounted, add=self.options.add_recursive, clear=self.options.clear_recursive, recursive=True)

@@ -9,7 +9,6 @@ import errno
 import os
 
 from crate_runc.kernel import mount
-from crate_runc.kernel.libc import AT_FDCWD
 from crate_runc.process import frozen
 from crate_runc.steps.step import ChildStep
 
@@ -30,7 +29,9 @@ PROPAGATION = {
 
 
 def plan_setup(config: Config) -> list[ChildStep]:
-    return [Propagation(config.get("linux", {}).get("rootfsPropagation", "") or "rslave"), BindRoot()]
+    """What is unbindable could not be bound: the root becomes so at last, and starts as what includes it, private."""
+    kind = config.get("linux", {}).get("rootfsPropagation", "") or "rslave"
+    return [Propagation("rprivate" if kind.endswith("unbindable") else kind), BindRoot()]
 
 
 def plan_enter(config: Config, *, has_mount_namespace: bool, no_pivot: bool) -> list[ChildStep]:
@@ -70,8 +71,9 @@ class BindRoot(ChildStep):
 
     def apply(self, child: ChildContext) -> None:
         _unshare_mount_of(child.rootfs)
-        child.root = mount.clone_tree(AT_FDCWD, child.rootfs, recursive=True)
+        mount.begin(child.rootfs)
         target = os.open(child.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        child.root = mount.clone_tree(target, recursive=True)
         mount.attach(child.root, target)
         os.close(target)
 
