@@ -1,4 +1,4 @@
-"""pidfd_open(2), signals through pidfds, signalfd(2), and close_range(2)."""
+"""pidfd_open(2), pidfd_getfd(2), signals through pidfds, signalfd(2), and close_range(2)."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ def open_process(pid: int) -> int:
         if error.errno in (1, 38):  # EPERM, ENOSYS: old seccomp filters, old kernels
             raise OSError(error.errno, f"{error.strerror}: pidfd_open(2), since Linux 5.3") from None
         raise
+
+
+def take_descriptor(fd: int, number: int) -> int:
+    """A descriptor of our own, close-on-exec, for what `number` is in the process of the pidfd `fd`. Takes the right to trace it."""
+    return syscall("pidfd_getfd", fd, number, 0)
 
 
 def send_signal(fd: int, signal: int) -> None:

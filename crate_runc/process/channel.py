@@ -28,6 +28,10 @@ class Channel:
         self._socket.sendmsg([header], ancillary, _socket.MSG_NOSIGNAL)
         self._socket.sendall(message, _socket.MSG_NOSIGNAL)
 
+    def write(self, message: bytes) -> None:
+        """A short message without descriptors, in a single write(2)."""
+        os.write(self._socket.fileno(), len(message).to_bytes(4, "big") + message)
+
     def receive(self) -> tuple[bytes, list[int]]:
         """The next message and its descriptors (close-on-exec, owned by the caller). Raises EOFError when the other side has ended."""
         space = _socket.CMSG_SPACE(_MAX_FDS * _FD_BYTES)

@@ -32,10 +32,11 @@ class _Ended(Exception):
 class Init:
     """The container's process: `pid` as we see it, `fd` a pidfd that `close` closes, `terminal` the master of its terminal or -1."""
 
-    __slots__ = ("_forker", "channel", "fd", "pid", "terminal")
+    __slots__ = ("_forker", "channel", "fd", "on_listener", "pid", "terminal")
 
-    def __init__(self, child: Child) -> None:
+    def __init__(self, child: Child, on_listener: Callable[[Init, int], None] | None = None) -> None:
         self.channel = child.channel
+        self.on_listener = on_listener
         self._forker = 0
         self.pid = 0
         self.fd = -1
@@ -57,6 +58,9 @@ class Init:
             word, *fields = message.split(b"\0")
             if word == b"terminal" and fds:
                 self.terminal = fds[0]
+            elif word == b"listener" and self.on_listener and len(fields) == 1:
+                self.on_listener(self, int(fields[0]))
+                self.send(b"listening")
             elif word == b"error" and len(fields) == 3:
                 raise StepError(fields[0].decode("utf-8", "replace"), int(fields[1]), fields[2].decode("utf-8", "replace"))
             elif word == expected:
@@ -163,11 +167,12 @@ def walk(
     fds: list[int],
     *,
     meanwhile: Callable[[Init], None] | None,
+    on_listener: Callable[[Init, int], None] | None = None,
 ) -> Init:
     """From a child that has just been started to a container that is created, or for exec to a program that runs. Raises, and then nothing
     of the child is left. The fds travel to the child and are closed here. meanwhile: what else there is to do for a create, once init has its
-    pid and is busy."""
-    init = Init(child)
+    pid and is busy. on_listener: what becomes of a seccomp listener, by its number in the child."""
+    init = Init(child, on_listener)
     try:
         try:
             init.send(message, fds)

@@ -1,7 +1,9 @@
 """Compiled profiles, kept beside the state root: compiling one takes as long as all the rest of a start.
 
-The name of a file is the hash of the profile and of what compiled it. The directory is the caller's alone, like the state root: who can write
-there could as well replace the container's state.
+The name of a file is the hash of what the program depends on: the profile (not its flags and listener), this version, the machine and the kernel. A
+file also says which libseccomp made it, by path, time and size, and counts only while that one is there: a newer one knows more system
+calls. So the library is not loaded where there is nothing to compile. The directory is the caller's alone, like the state root: who can
+write there could as well replace the container's state.
 """
 
 from __future__ import annotations
@@ -10,7 +12,6 @@ import _blake2
 import os
 
 from crate_runc import VERSION, strict_json
-from crate_runc.seccomp import rules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,20 +19,38 @@ if TYPE_CHECKING:
 
 _INSTRUCTION = 8
 _LONGEST = 4096 * _INSTRUCTION
+_HEAD = 4096  # bytes that a path, a time and a size take at most
+_MOST_FILES = 256
+_ELSEWHERE = ("flags", "listenerPath", "listenerMetadata")
 
 
 def load(seccomp: dict[str, Any], state_root: str) -> bytes:
     """The BPF program of a profile, compiled or kept from an earlier time. Raises RuncError."""
     directory = f"{state_root}.seccomp"
-    text = strict_json.dumps([VERSION, os.uname().machine, seccomp])
-    path = f"{directory}/{_blake2.blake2b(text, digest_size=20).hexdigest()}"
+    path = f"{directory}/{_key(seccomp)}"
     program = _read(path)
     if program is None:
-        from crate_runc.seccomp import compiler
+        from crate_runc.seccomp import compiler, rules
 
-        program = compiler.compile_profile(rules.parse(seccomp))
-        _write(directory, path, program)
+        program, library = compiler.compile_profile(rules.parse(seccomp))
+        _write(directory, path, _identity(library) + b"\n" + program)
     return program
+
+
+def _key(seccomp: dict[str, Any]) -> str:
+    system = os.uname()
+    profile = {name: value for name, value in seccomp.items() if name not in _ELSEWHERE}
+    text = strict_json.dumps([VERSION, system.machine, system.release, system.version, profile])
+    return _blake2.blake2b(text, digest_size=20).hexdigest()
+
+
+def _identity(library: str) -> bytes:
+    """Empty where it cannot be told."""
+    try:
+        status = os.stat(library)
+    except OSError:
+        return b""
+    return b"%d %d %s" % (status.st_mtime_ns, status.st_size, os.fsencode(library))
 
 
 def _read(path: str) -> bytes | None:
@@ -41,21 +60,27 @@ def _read(path: str) -> bytes | None:
         return None
     try:
         status = os.fstat(fd)
-        program = os.read(fd, _LONGEST + 1)
+        content = os.read(fd, _HEAD + _LONGEST + 1)
     finally:
         os.close(fd)
-    whole = 0 < len(program) <= _LONGEST and len(program) % _INSTRUCTION == 0 and len(program) == status.st_size
-    return program if whole and status.st_uid == os.geteuid() else None
+    head, _, program = content.partition(b"\n")
+    whole = 0 < len(program) <= _LONGEST and len(program) % _INSTRUCTION == 0 and len(content) == status.st_size
+    if not whole or status.st_uid != os.geteuid():
+        return None
+    return program if head and head == _identity(os.fsdecode(head.split(b" ", 2)[-1])) else None
 
 
-def _write(directory: str, path: str, program: bytes) -> None:
-    """A cache that cannot be written is none."""
+def _write(directory: str, path: str, content: bytes) -> None:
+    """A cache that cannot be written is none. It is emptied when it has grown large: old profiles are not asked for again."""
     temporary = f"{path}.{os.getpid()}"
     try:
         os.makedirs(directory, 0o700, exist_ok=True)
+        names = os.listdir(directory)
+        for name in names if len(names) >= _MOST_FILES else ():
+            os.unlink(f"{directory}/{name}")
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            os.write(fd, program)
+            os.write(fd, content)
         finally:
             os.close(fd)
         os.rename(temporary, path)

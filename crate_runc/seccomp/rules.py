@@ -1,15 +1,17 @@
 """linux.seccomp as numbers, and its checks: config-linux.md "Seccomp", seccomp(2). Pure.
 
-SCMP_ACT_NOTIFY and a listener are not supported. What runc does beyond the text of the specification is kept: a name the library does not know is
-passed over, and conditions that name one argument twice are alternatives.
+What runc does beyond the text of the specification is kept: a name the library does not know is passed over (profiles name calls of kernels and
+architectures that are not here), conditions that name one argument twice are alternatives, and the listener decides neither by default nor
+on write(2), with which its own descriptor is announced. How a filter is installed is in flags.py.
 """
 
 from __future__ import annotations
 
 import errno
 
-from crate_runc.errors import Unsupported
-from crate_runc.shapes import fields, filled, integer, list_of, one_of, string, unsupported
+from crate_runc.errors import BundleError
+from crate_runc.seccomp.flags import FLAGS, NOTIFY, notifies
+from crate_runc.shapes import fields, filled, integer, list_of, one_of, string
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ ACTIONS = {
     "SCMP_ACT_KILL_PROCESS": (0x80000000, False),
     "SCMP_ACT_TRAP": (0x00030000, False),
     "SCMP_ACT_ERRNO": (0x00050000, True),
+    NOTIFY: (0x7FC00000, False),
     "SCMP_ACT_TRACE": (0x7FF00000, True),
     "SCMP_ACT_LOG": (0x7FFC0000, False),
     "SCMP_ACT_ALLOW": (0x7FFF0000, False),
@@ -47,6 +50,12 @@ ARCHITECTURES = {
     "SCMP_ARCH_RISCV64": 0xC00000F3,
     "SCMP_ARCH_S390": 0x00000016,
     "SCMP_ARCH_S390X": 0x80000016,
+    "SCMP_ARCH_PARISC": 0x0000000F,
+    "SCMP_ARCH_PARISC64": 0x8000000F,
+    "SCMP_ARCH_LOONGARCH64": 0xC0000102,
+    "SCMP_ARCH_M68K": 0x00000004,
+    "SCMP_ARCH_SH": 0x4000002A,
+    "SCMP_ARCH_SHEB": 0x0000002A,
 }
 OPERATORS = {
     "SCMP_CMP_NE": 1,
@@ -57,46 +66,63 @@ OPERATORS = {
     "SCMP_CMP_GT": 6,
     "SCMP_CMP_MASKED_EQ": 7,
 }
-# Flags of seccomp(2); with a single thread TSYNC says nothing.
-FLAGS = {"SECCOMP_FILTER_FLAG_TSYNC": 0, "SECCOMP_FILTER_FLAG_LOG": 2, "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4}
 _UINT64 = (0, (1 << 64) - 1)
 _ERRNO = integer((0, 4095))
 
 
 class Profile:
-    """`action` and each rule's are ready for the kernel; a rule is (names, action, lists of conditions that must all hold), a condition
-    (argument, operator, value, second value)."""
+    """`names`: all that the profile knows. `action` and each rule's are ready for the kernel; a rule is (names, action, lists of conditions that
+    must all hold), a condition (argument, operator, value, second value)."""
 
-    __slots__ = ("action", "architectures", "rules")
+    __slots__ = ("action", "architectures", "names", "rules")
 
-    def __init__(self, action: int, architectures: list[int], rules: list[Rule]) -> None:
+    def __init__(self, action: int, architectures: list[int], rules: list[Rule], names: list[str]) -> None:
         self.action = action
         self.architectures = architectures
         self.rules = rules
+        self.names = names
 
 
 def parse(seccomp: dict[str, Any]) -> Profile:
     """`seccomp` has passed `check`."""
     default = _action(seccomp["defaultAction"], seccomp.get("defaultErrnoRet"))
-    rules = []
+    rules, names = [], []
     for entry in seccomp.get("syscalls", []):
+        names += entry["names"]
         action = _action(entry["action"], entry.get("errnoRet"))
         if action != default:
             rules.append((entry["names"], action, _alternatives(entry.get("args", []))))
-    return Profile(default, [ARCHITECTURES[name] for name in seccomp.get("architectures", [])], rules)
-
-
-def flags(seccomp: dict[str, Any]) -> int:
-    return sum({FLAGS[name] for name in seccomp.get("flags", [])})
-
-
-def describe(seccomp: dict[str, Any]) -> str:
-    names = {name for entry in seccomp.get("syscalls", []) for name in entry["names"]}
-    return f"{seccomp['defaultAction']} but for {len(names)} system calls"
+    return Profile(default, [ARCHITECTURES[name] for name in seccomp.get("architectures", [])], rules, names)
 
 
 def check(value: Any, where: str, report: Report) -> None:
-    _SECCOMP(value, where, report)
+    """What concerns several properties only once each property for itself is right."""
+    before: list[BundleError] = []
+    _SECCOMP(value, where, before.append)
+    for error in before:
+        report(error)
+    if not before:
+        _relations(value, where, report)
+
+
+def _relations(seccomp: dict[str, Any], where: str, report: Report) -> None:
+    _error_number(seccomp["defaultAction"], "defaultErrnoRet", seccomp, where, report)
+    if seccomp["defaultAction"] == NOTIFY:
+        report(BundleError(f"{where}.defaultAction", f"{NOTIFY} cannot be used as default action"))
+    for index, entry in enumerate(seccomp.get("syscalls", ())):
+        _error_number(entry["action"], "errnoRet", entry, f"{where}.syscalls[{index}]", report)
+        if entry["action"] == NOTIFY and "write" in entry["names"]:
+            report(BundleError(f"{where}.syscalls[{index}].names", f"{NOTIFY} cannot be used for the write syscall"))
+    path = seccomp.get("listenerPath")
+    if notifies(seccomp) and not path:
+        report(BundleError(f"{where}.listenerPath", f"is required where a system call has {NOTIFY}"))
+    if seccomp.get("listenerMetadata") and not path:
+        report(BundleError(f"{where}.listenerMetadata", "must not be set without listenerPath"))
+
+
+def _error_number(action: str, name: str, holder: dict[str, Any], where: str, report: Report) -> None:
+    if name in holder and not ACTIONS[action][1]:
+        report(BundleError(f"{where}.{name}", f"{action} returns no error number"))
 
 
 def _action(name: str, error: int | None) -> int:
@@ -111,20 +137,6 @@ def _alternatives(args: list[dict[str, Any]]) -> list[list[Condition]]:
     return [conditions]
 
 
-def _known_action(value: Any, where: str, report: Report) -> None:
-    if value == "SCMP_ACT_NOTIFY":
-        report(Unsupported(where, "a listener that decides on system calls is not supported yet"))
-    else:
-        one_of(ACTIONS)(value, where, report)
-
-
-def _known_flag(value: Any, where: str, report: Report) -> None:
-    if value == "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV":
-        report(Unsupported(where, "this flag is for a listener, which is not supported yet"))
-    else:
-        one_of(FLAGS)(value, where, report)
-
-
 _ARGUMENT = {
     "index": integer((0, 5)),
     "value": integer(_UINT64),
@@ -133,17 +145,17 @@ _ARGUMENT = {
 }
 _RULE = {
     "names": list_of(filled),
-    "action": _known_action,
+    "action": one_of(ACTIONS),
     "errnoRet": _ERRNO,
     "args": list_of(fields(_ARGUMENT, required=("index", "value", "op"))),
 }
 _SECCOMP = fields(
     {
-        "defaultAction": _known_action,
+        "defaultAction": one_of(ACTIONS),
         "defaultErrnoRet": _ERRNO,
         "architectures": list_of(one_of(ARCHITECTURES)),
-        "flags": list_of(_known_flag),
-        "listenerPath": unsupported,
+        "flags": list_of(one_of(FLAGS)),
+        "listenerPath": string,
         "listenerMetadata": string,
         "syscalls": list_of(fields(_RULE, required=("names", "action"))),
     },
