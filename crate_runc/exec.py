@@ -6,7 +6,7 @@ import os
 
 from crate_runc import cgroup, host, plan
 from crate_runc.config import Bundle
-from crate_runc.creation import check_preserved, compiled_seccomp, write_pid_file
+from crate_runc.creation import check_preserved, compiled_seccomp, connect_pidfd_socket, listener_of, send_pidfd, write_pid_file
 from crate_runc.errors import StateError
 from crate_runc.kernel import namespaces, pidfd
 from crate_runc.process import foreground, parent, start
@@ -76,7 +76,7 @@ def _walk(state: ContainerState, process: dict[str, Any], options: Options, stor
     if user_namespace >= 0:
         os.close(user_namespace)
     bundle = Bundle(state.bundle, state.config, state.rootfs)
-    context = ParentContext(state.config, state.bundle, cgroup.from_paths(state.cgroup_paths, facts), {})
+    context = ParentContext(state.config, state.bundle, cgroup.from_state(state, facts), {})
     message = parent.inputs(
         bundle,
         facts,
@@ -89,4 +89,5 @@ def _walk(state: ContainerState, process: dict[str, Any], options: Options, stor
         flags=flags,
     )
     fds = [*parent.open_needs(plan.needs(state.config, options, create=False), {}), target]
-    return parent.walk(child, steps.prepare, steps.attach, context, message, fds, meanwhile=None)
+    on_listener = listener_of(state.config, state.as_state_json("running"))
+    return parent.walk(child, steps.prepare, steps.attach, context, message, fds, meanwhile=None, on_listener=on_listener)
