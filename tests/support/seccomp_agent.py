@@ -64,14 +64,19 @@ class Agent:
                     poll.unregister(fd)
 
     def _accept(self) -> list[int]:
-        """One state and nothing more per connection."""
+        """One state per connection. Not all runtimes close theirs at once: a state ends where its text is complete."""
         connection, _ = self._server.accept()
         with connection:
             text, fds, _, _ = socket.recv_fds(connection, 1 << 16, 8)
-            while part := connection.recv(1 << 16):
-                text += part
-        self.states.append(json.loads(text))
-        return fds
+            while True:
+                try:
+                    self.states.append(json.loads(text))
+                    return fds
+                except ValueError:
+                    part = connection.recv(1 << 16)
+                    if not part:
+                        raise
+                    text += part
 
     def _decide(self, listener: int) -> None:
         request = bytearray(80)
