@@ -60,11 +60,12 @@ class Label:
 class Call:
     """One system call by its name in numbers.py, or one of the two of our own: `compare` (see check) and `offset` (a + 16·b).
 
-    store: where the result goes, as 64 bits. then, otherwise: where the list goes on after success, and after an error that is forgiven; the next
-    item where not said. message, reason: the text of the error that is not forgiven, before and instead of the kernel's words.
+    store: where the result goes, as 64 bits. expected: what it must be, if it is no error (32 bits). then, otherwise: where the list goes on
+    after success, and after an error that is forgiven; the next item where not said. message, reason: the text of the error that is not
+    forgiven, before and instead of the kernel's words.
     """
 
-    __slots__ = ("arguments", "forgive", "message", "name", "otherwise", "reason", "store", "then")
+    __slots__ = ("arguments", "expected", "forgive", "message", "name", "otherwise", "reason", "store", "then")
 
     def __init__(
         self,
@@ -72,6 +73,7 @@ class Call:
         *arguments: Argument,
         forgive: tuple[int, ...] = (),
         store: Buffer | At | None = None,
+        expected: int | None = None,
         then: Label | None = None,
         otherwise: Label | None = None,
         message: str = "",
@@ -81,6 +83,7 @@ class Call:
         self.arguments = arguments
         self.forgive = forgive
         self.store = store
+        self.expected = expected
         self.then = then
         self.otherwise = otherwise
         self.message = message
@@ -120,9 +123,3 @@ def fail(error: int, message: str, reason: str = "") -> Call:
 
 def constant(value: Argument, store: Buffer, then: Label | None = None) -> Call:
     return Call("offset", value, 0, store=store, then=then)
-
-
-def expect(name: str, *arguments: Argument, result: int) -> list[Item]:
-    """A call that must have this result (of 32 bits)."""
-    found = Buffer()
-    return [Call(name, *arguments, store=found), check(found, 0xFFFFFFFF, result)]

@@ -50,17 +50,22 @@ NAMES = [
     "CAP_BPF",
     "CAP_CHECKPOINT_RESTORE",
 ]
+HEADER = struct.pack("=Ii", _VERSION_3, 0)
 NUMBER_OF = {name: number for number, name in enumerate(NAMES)}
 
 
 def get() -> tuple[int, int, int]:
     """(effective, permitted, inheritable)"""
-    header, sets = struct.pack("=Ii", _VERSION_3, 0), bytearray(24)
-    syscall("capget", header, address_of(sets))
+    sets = bytearray(24)
+    syscall("capget", HEADER, address_of(sets))
     low_e, low_p, low_i, high_e, high_p, high_i = struct.unpack("=6I", sets)
     return low_e | high_e << 32, low_p | high_p << 32, low_i | high_i << 32
 
 
 def set_all(*, effective: int, permitted: int, inheritable: int) -> None:
-    words = [mask >> shift & 0xFFFFFFFF for shift in (0, 32) for mask in (effective, permitted, inheritable)]
-    syscall("capset", struct.pack("=Ii", _VERSION_3, 0), struct.pack("=6I", *words))
+    syscall("capset", HEADER, struct.pack("=6I", *words((effective, permitted, inheritable))))
+
+
+def words(sets: tuple[int, int, int]) -> list[int]:
+    """What capget(2) and capset(2) read and write, as six numbers of 32 bits."""
+    return [mask >> shift & 0xFFFFFFFF for shift in (0, 32) for mask in sets]

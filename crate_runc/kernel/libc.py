@@ -31,7 +31,27 @@ class _Function(_ctypes.CFuncPtr):
 
 # name: (x86_64, aarch64). From 424 on the numbers are the same everywhere.
 _NUMBERS = {
+    "read": (0, 63),
+    "write": (1, 64),
+    "close": (3, 57),
+    "rt_sigaction": (13, 134),
+    "rt_sigprocmask": (14, 135),
+    "ioctl": (16, 29),
+    "writev": (20, 66),
+    "sendmsg": (46, 211),
     "clone": (56, 220),
+    "execve": (59, 221),
+    "fcntl": (72, 25),
+    "getcwd": (79, 17),
+    "fchdir": (81, 50),
+    "fchown": (93, 55),
+    "umask": (95, 166),
+    "setsid": (112, 157),
+    "setgroups": (116, 159),
+    "setresuid": (117, 147),
+    "getresuid": (118, 148),
+    "setresgid": (119, 149),
+    "getresgid": (120, 150),
     "capget": (125, 90),
     "capset": (126, 91),
     "personality": (135, 92),
@@ -42,11 +62,17 @@ _NUMBERS = {
     "umount2": (166, 39),
     "sethostname": (170, 161),
     "setdomainname": (171, 162),
+    "sched_setaffinity": (203, 122),
+    "exit_group": (231, 94),
     "set_mempolicy": (238, 237),
     "keyctl": (250, 219),
     "ioprio_set": (251, 30),
+    "openat": (257, 56),
+    "ppoll": (271, 73),
     "unshare": (272, 97),
     "signalfd4": (289, 74),
+    "dup3": (292, 24),
+    "prlimit64": (302, 261),
     "setns": (308, 268),
     "sched_setattr": (314, 274),
     "seccomp": (317, 277),
@@ -61,6 +87,7 @@ _NUMBERS = {
     "close_range": (436, 436),
     "openat2": (437, 437),
     "pidfd_getfd": (438, 438),
+    "faccessat2": (439, 439),
     "mount_setattr": (442, 442),
 }
 _COLUMN = {"x86_64": 0, "aarch64": 1}
@@ -78,14 +105,15 @@ def _machine() -> str:
 MACHINE = _machine()
 
 
-def _numbers() -> dict[str, int]:
-    if MACHINE not in _COLUMN:
-        raise OSError(38, f"no table of system call numbers for {MACHINE}")
-    column = _COLUMN[MACHINE]
+def numbers_of(machine: str) -> dict[str, int]:
+    """Name → number. Raises OSError for a processor that is not known here."""
+    if machine not in _COLUMN:
+        raise OSError(38, f"no table of system call numbers for {machine}")
+    column = _COLUMN[machine]
     return {name: pair[column] for name, pair in _NUMBERS.items()}
 
 
-_number = _numbers()
+_number = numbers_of(MACHINE)
 _itself = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
 _function = _Function(_ctypes.dlsym(_itself, "syscall"))
 _function.argtypes = [_Long] + [_Word] * 6

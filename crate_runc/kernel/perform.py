@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crate_runc.kernel.calls import At, Buffer, Call, CallError, Value
+from crate_runc.kernel.calls import UNEXPECTED, At, Buffer, Call, CallError, Value
 from crate_runc.kernel.libc import address_of, syscall
 
 TYPE_CHECKING = False
@@ -38,7 +38,7 @@ def place_of(buffer: Buffer) -> int:
 def _execute(call: Call) -> int:
     """The errno, 0 after success."""
     kept: list[Buffer] = []
-    words = [_word(argument, kept) for argument in call.arguments]
+    words = [argument if type(argument) is int else _word(argument, kept) for argument in call.arguments]
     try:
         if call.name == "compare":
             result = 0 if _is_as_wanted(call) else -words[4]
@@ -51,7 +51,9 @@ def _execute(call: Call) -> int:
     if call.store is not None:
         where = call.store if isinstance(call.store, At) else At(call.store, 0)
         where.buffer.content[where.offset : where.offset + 8] = (result % _WORD).to_bytes(8, "little")
-    return -result if -4096 < result < 0 else 0
+    if -4096 < result < 0:
+        return -result
+    return 0 if call.expected in (None, result) else UNEXPECTED
 
 
 def _is_as_wanted(call: Call) -> bool:

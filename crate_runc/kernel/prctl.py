@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from crate_runc.kernel.libc import syscall
 
-_SET_PDEATHSIG, _GET_DUMPABLE, _SET_DUMPABLE, _SET_KEEPCAPS, _CAPBSET_READ, _CAPBSET_DROP = 1, 3, 4, 8, 23, 24
-_SET_TIMERSLACK, _SET_CHILD_SUBREAPER, _SET_NO_NEW_PRIVS, _GET_NO_NEW_PRIVS, _CAP_AMBIENT = 29, 36, 38, 39, 47
-_AMBIENT_IS_SET, _AMBIENT_RAISE, _AMBIENT_CLEAR_ALL = 1, 2, 4
+_SET_PDEATHSIG, SET_DUMPABLE, SET_KEEPCAPS, CAPBSET_READ, CAPBSET_DROP = 1, 4, 8, 23, 24
+SET_TIMERSLACK, _SET_CHILD_SUBREAPER, SET_NO_NEW_PRIVS, GET_NO_NEW_PRIVS, CAP_AMBIENT = 29, 36, 38, 39, 47
+AMBIENT_IS_SET, AMBIENT_RAISE, AMBIENT_CLEAR_ALL = 1, 2, 4
 
 
 def set_parent_death_signal(signal: int) -> None:
@@ -15,12 +15,12 @@ def set_parent_death_signal(signal: int) -> None:
 
 def set_dumpable(value: bool) -> None:
     """Not dumpable: /proc/PID belongs to root and only CAP_SYS_PTRACE may trace the process."""
-    syscall("prctl", _SET_DUMPABLE, int(value))
+    syscall("prctl", SET_DUMPABLE, int(value))
 
 
 def set_keep_capabilities(value: bool) -> None:
     """Whether the permitted set survives the next change of all user ids from 0."""
-    syscall("prctl", _SET_KEEPCAPS, int(value))
+    syscall("prctl", SET_KEEPCAPS, int(value))
 
 
 def set_subreaper(value: bool) -> None:
@@ -28,32 +28,32 @@ def set_subreaper(value: bool) -> None:
 
 
 def set_no_new_privileges() -> None:
-    syscall("prctl", _SET_NO_NEW_PRIVS, 1)
+    syscall("prctl", SET_NO_NEW_PRIVS, 1)
 
 
 def has_no_new_privileges() -> bool:
-    return bool(syscall("prctl", _GET_NO_NEW_PRIVS))
+    return bool(syscall("prctl", GET_NO_NEW_PRIVS))
 
 
 def reset_timer_slack() -> None:
-    syscall("prctl", _SET_TIMERSLACK, 0)
+    syscall("prctl", SET_TIMERSLACK, 0)
 
 
 def drop_bounding(capability: int) -> None:
-    syscall("prctl", _CAPBSET_DROP, capability)
+    syscall("prctl", CAPBSET_DROP, capability)
 
 
 def is_bounding(capability: int) -> bool:
-    return bool(syscall("prctl", _CAPBSET_READ, capability))
+    return bool(syscall("prctl", CAPBSET_READ, capability))
 
 
 def raise_ambient(capability: int) -> None:
-    syscall("prctl", _CAP_AMBIENT, _AMBIENT_RAISE, capability)
+    syscall("prctl", CAP_AMBIENT, AMBIENT_RAISE, capability)
 
 
 def is_ambient(capability: int) -> bool:
-    return bool(syscall("prctl", _CAP_AMBIENT, _AMBIENT_IS_SET, capability))
+    return bool(syscall("prctl", CAP_AMBIENT, AMBIENT_IS_SET, capability))
 
 
 def clear_ambient() -> None:
-    syscall("prctl", _CAP_AMBIENT, _AMBIENT_CLEAR_ALL)
+    syscall("prctl", CAP_AMBIENT, AMBIENT_CLEAR_ALL)

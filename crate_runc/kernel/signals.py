@@ -18,7 +18,14 @@ LAST = _signal.NSIG - 1
 
 def reset() -> None:
     """What Python ignores or catches goes back to the default, and nothing is blocked: an execve keeps both."""
-    for number in range(1, LAST + 1):
-        if _signal.getsignal(number) not in (_signal.SIG_DFL, None):  # None: a signal that the C library keeps for itself
-            _signal.signal(number, _signal.SIG_DFL)
+    for number in changed():
+        _signal.signal(number, _signal.SIG_DFL)
     pthread_sigmask(SIG_SETMASK, ())
+
+
+def changed() -> list[int]:
+    """The signals that are ignored or caught here."""
+    numbers = range(1, LAST + 1)
+    return [
+        number for number in numbers if _signal.getsignal(number) not in (_signal.SIG_DFL, None)
+    ]  # None: kept by the C library

@@ -13,7 +13,7 @@ import os
 from crate_runc import plan
 from crate_runc.errors import RuncError, StepError
 from crate_runc.host import HostFacts
-from crate_runc.kernel import namespaces, prctl
+from crate_runc.kernel import namespaces, perform, prctl
 from crate_runc.process import frozen, start_gate, stub
 from crate_runc.steps import (
     cgroup,
@@ -52,6 +52,7 @@ _LOADED = (
     launch,
     masked_paths,
     mounts,
+    perform,
     rlimits,
     root,
     start_gate,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import struct
 
-from crate_runc.kernel.calls import At, Buffer, Call, CallError, Label, Value
+from crate_runc.kernel.calls import At, Buffer, Call, CallError, Label, Value, check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class Program:
         self._base = base
         self._numbers = numbers
         self._told = told
+        items, on_failure = _without_expected(items), _without_expected(on_failure)
         self._calls = [item for item in [*items, *on_failure] if isinstance(item, Call)]
         self._start = base + FIRST + SIZE * len(self._calls)
         self._memory = bytearray()
@@ -118,6 +119,29 @@ class Program:
         at = self._start + len(self._memory)
         self._memory += content + bytes(-len(content) % 8)
         return at
+
+
+def _without_expected(items: list[Item]) -> list[Item]:
+    """A call whose result must be a certain one is two entries: the second compares."""
+    plain: list[Item] = []
+    for item in items:
+        if isinstance(item, Call) and item.expected is not None:
+            result = Buffer()
+            plain.append(
+                Call(
+                    item.name,
+                    *item.arguments,
+                    forgive=item.forgive,
+                    store=result,
+                    otherwise=item.otherwise,
+                    message=item.message,
+                    reason=item.reason,
+                )
+            )
+            plain.append(check(result, 0xFFFFFFFF, item.expected, message=item.message, reason=item.reason))
+        else:
+            plain.append(item)
+    return plain
 
 
 def complaint() -> list[Item]:

@@ -69,7 +69,7 @@ class AwaitStart(ChildStep):
             from crate_runc.process import stub
 
             child.gate = gate if self.program_follows else open_gate()
-            child.stub = stub.make(child.program, child.gate)
+            child.stub = stub.make(child.path, child.gate)
             os.set_inheritable(child.gate, True)
         child.channel.send(b"created")
         child.created = True

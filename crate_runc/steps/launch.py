@@ -11,17 +11,23 @@ import os
 import stat
 
 from crate_runc.errors import StepError
-from crate_runc.kernel import path, pidfd, prctl, signals
-from crate_runc.steps.step import ChildStep
+from crate_runc.kernel import prctl, signals
+from crate_runc.kernel.calls import ANY, At, Buffer, Call, Label, Value, check, constant, fail
+from crate_runc.steps.step import ChildStep, LaunchStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from typing import Any
 
-    from crate_runc.steps.step import ChildContext
+    from crate_runc.kernel.calls import Item
+    from crate_runc.steps.step import ChildContext, LaunchContext
 
-_PASSWD_LIMIT = 1 << 20
 _LINE_LIMIT = 4 << 10
+_AT_FDCWD = -100
+_RESOLVE_NO_MAGICLINKS = 2
+_CLOSE_RANGE_CLOEXEC = 4
+_STATX_TYPE_AND_MODE, _MODE_OFFSET, _STATX_SIZE = 3, 28, 256
+_SIGACTION = 32  # bytes of the kernel's struct sigaction; all zero is the default action
 
 
 def plan_setup(process: dict[str, Any]) -> list[ChildStep]:
@@ -55,6 +61,8 @@ class MakeWorkingDirectory(ChildStep):
         return f"make the working directory {self.path} where it is missing"
 
     def apply(self, child: ChildContext) -> None:
+        from crate_runc.kernel import path
+
         try:
             os.close(path.make_directory_in_root(child.root, self.path))
         except OSError as error:
@@ -64,7 +72,7 @@ class MakeWorkingDirectory(ChildStep):
                 ) from None
 
 
-class ForgetInherited(ChildStep):
+class ForgetInherited(LaunchStep):
     """What a careless caller left: descriptors, ignored and blocked signals, the processors it may run on, a slack for its timers."""
 
     __slots__ = ("keep_affinity", "preserved")
@@ -77,22 +85,25 @@ class ForgetInherited(ChildStep):
         affinity = "" if self.keep_affinity else " affinity,"
         return f"reset what is inherited: descriptors from {3 + self.preserved} on, signals, umask,{affinity} timer slack"
 
-    def apply(self, child: ChildContext) -> None:
-        pidfd.close_on_exec_from(3 + self.preserved)
-        os.umask(0o022)
-        signals.reset()
-        prctl.reset_timer_slack()
-        if self.keep_affinity:
-            return
-        try:
-            os.sched_setaffinity(0, range(os.cpu_count() or 1))
-        except OSError:
-            return  # a cpuset of other processors than these: the kernel has chosen already
+    def calls(self, launch: LaunchContext) -> list[Item]:
+        items: list[Item] = [
+            Call("close_range", 3 + self.preserved, 0xFFFFFFFF, _CLOSE_RANGE_CLOEXEC),
+            Call("umask", 0o022),
+            *(Call("rt_sigaction", number, bytes(_SIGACTION), 0, 8) for number in signals.changed()),
+            Call("rt_sigprocmask", signals.SIG_SETMASK, bytes(8), 0, 8),
+            Call("prctl", prctl.SET_TIMERSLACK, 0),
+        ]
+        if not self.keep_affinity:
+            processors = os.cpu_count() or 1
+            size = (processors + 63) // 64 * 8
+            # forgiven: a cpuset of other processors than these, from which the kernel has chosen already
+            items.append(Call("sched_setaffinity", 0, size, ((1 << processors) - 1).to_bytes(size, "little"), forgive=ANY))
+        return items
 
 
-class WorkingDirectory(ChildStep):
-    """Resolved inside the root, with no link of /proc followed, and entered by descriptor: it cannot be a directory of the host that
-    some descriptor still leads to (CVE-2024-21626)."""
+class WorkingDirectory(LaunchStep):
+    """With no link of /proc followed, and entered by descriptor: it cannot be a directory of the host that some descriptor still leads
+    to (CVE-2024-21626). The process is in the container's root by now."""
 
     __slots__ = ("path",)
 
@@ -102,22 +113,41 @@ class WorkingDirectory(ChildStep):
     def describe(self) -> str:
         return f"change to {self.path}"
 
-    def apply(self, child: ChildContext) -> None:
-        try:
-            fd = path.open_in_root(child.root, self.path, os.O_PATH | os.O_DIRECTORY)
-            os.fchdir(fd)
-            os.close(fd)
-            inside = os.getcwd().startswith("/")
-        except OSError as error:
-            message = f"chdir to cwd ({self.path!r}) set in config.json failed: {(error.strerror or '').lower()}".replace(
-                "'", '"'
-            )
-            raise StepError("working directory", error.errno or 0, message) from None
-        if not inside:
-            raise StepError("working directory", errno.ENOENT, f"chdir to cwd ({self.path}): not inside the container's root")
+    def calls(self, launch: LaunchContext) -> list[Item]:
+        message = f'chdir to cwd ("{self.path}") set in config.json failed'
+        path, flags = os.fsencode(self.path) + b"\0", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+        how = b"".join(word.to_bytes(8, "little") for word in (flags, 0, _RESOLVE_NO_MAGICLINKS))
+        fd, name, old, opened = Buffer(), Buffer(4096), Label(), Label()
+        return [
+            Call(
+                "openat2",
+                *(_AT_FDCWD, path, how, len(how)),
+                store=fd,
+                then=opened,
+                forgive=(errno.ENOSYS, errno.EPERM),
+                otherwise=old,
+                message=message,
+            ),
+            old,
+            Call("openat", _AT_FDCWD, path, flags, 0, store=fd, message=message),
+            opened,
+            Call("fchdir", Value(fd), message=message),
+            Call("close", Value(fd)),
+            Call("getcwd", name, 4096, message=message),
+            check(
+                name,
+                0xFF,
+                ord("/"),
+                error=errno.ENOENT,
+                message=f"chdir to cwd ({self.path})",
+                reason="not inside the container's root",
+            ),
+        ]
 
 
-class FindProgram(ChildStep):
+class FindProgram(LaunchStep):
+    """By the rights of the container's user."""
+
     __slots__ = ("arguments", "listen_fds", "uid", "variables")
 
     def __init__(self, arguments: list[str], variables: list[str], uid: int, listen_fds: int) -> None:
@@ -129,18 +159,24 @@ class FindProgram(ChildStep):
     def describe(self) -> str:
         return f"find the program {self.arguments[0]} on the container's PATH"
 
-    def apply(self, child: ChildContext) -> None:
-        child.environment = environment_of(self.variables)
-        if not child.environment.get("HOME"):
-            child.environment["HOME"] = home_of(
-                path.read_small_file_in_root(child.root, "/etc/passwd", _PASSWD_LIMIT) or b"", self.uid
-            )
+    def calls(self, launch: LaunchContext) -> list[Item]:
+        launch.environment = environment_of(self.variables)
+        if not launch.environment.get("HOME"):
+            launch.environment["HOME"] = home_of(launch.passwd(), self.uid)
         if self.listen_fds:
-            child.environment.update(LISTEN_FDS=str(self.listen_fds), LISTEN_PID=str(child.own_pid()))
-        child.program = find(self.arguments[0], child.environment.get("PATH", ""))
+            launch.environment.update(LISTEN_FDS=str(self.listen_fds), LISTEN_PID=str(launch.own_pid()))
+        return find(self.arguments[0], launch.environment.get("PATH", ""), launch)
+
+    def apply(self, child: ChildContext) -> None:
+        from crate_runc.kernel.perform import place_of
+
+        super().apply(child)
+        found = int.from_bytes(child.program.content, "little")
+        (path,) = [candidate.content for candidate in child.candidates if place_of(candidate) == found]
+        child.path = os.fsdecode(bytes(path[:-1]))
 
 
-class Execute(ChildStep):
+class Execute(LaunchStep):
     __slots__ = ("arguments",)
 
     def __init__(self, arguments: list[str]) -> None:
@@ -149,11 +185,19 @@ class Execute(ChildStep):
     def describe(self) -> str:
         return f"execve {' '.join(_quoted(argument) for argument in self.arguments)}"
 
+    def calls(self, launch: LaunchContext) -> list[Item]:
+        variables = [os.fsencode(f"{name}={value}") + b"\0" for name, value in launch.environment.items()]
+        arguments = [os.fsencode(argument) + b"\0" for argument in self.arguments]
+        path = os.fsencode(launch.path) + b"\0" if launch.path else Value(launch.program)
+        return [Call("execve", path, [*arguments, 0], [*variables, 0], message=f"exec {launch.path or self.arguments[0]}")]
+
     def apply(self, child: ChildContext) -> None:
+        if child.stub < 0:
+            super().apply(child)
         try:
-            os.execve(child.program if child.stub < 0 else child.stub, self.arguments, child.environment)
+            os.execve(child.stub, self.arguments, child.environment)
         except OSError as error:
-            raise StepError("execute", error.errno or 0, f"exec {child.program}: {(error.strerror or '').lower()}") from None
+            raise StepError("execute", error.errno or 0, f"exec {child.path}: {(error.strerror or '').lower()}") from None
 
 
 def environment_of(variables: list[str]) -> dict[str, str]:
@@ -170,38 +214,49 @@ def home_of(passwd: bytes, uid: int) -> str:
     return "/"
 
 
-def find(program: str, search: str) -> str:
-    """The path to execute. Raises StepError in the words that callers look for."""
+def find(program: str, search: str, launch: LaunchContext) -> list[Item]:
+    """Calls that leave the address of the path to execute in launch.program; what they can be is in launch.candidates. Their errors are in
+    the words that callers look for."""
+    message, found = f'exec: "{program}"', Label()
     if "/" in program:
-        _check(program, program)
-        return program
+        return [*_candidate(program, message, launch, None, None), found]
+    items: list[Item] = []
     for directory in search.split(":") if search else []:
-        candidate = f"{directory or '.'}/{program}"
-        try:
-            _check(program, candidate)
-        except StepError:
-            continue
-        if not candidate.startswith("/"):
-            raise StepError(
-                "program", errno.ENOENT, f'exec: "{program}": cannot run executable found relative to current directory'
-            )
-        return candidate
-    raise StepError("program", errno.ENOENT, f'exec: "{program}": executable file not found in $PATH')
+        path, following = f"{directory or '.'}/{program}", Label()
+        if path.startswith("/"):
+            items += [*_candidate(path, message, launch, found, following), following]
+        else:
+            relative = fail(errno.ENOENT, message, "cannot run executable found relative to current directory")
+            items += [*_candidate(path, message, launch, None, following), relative, following]
+    return [*items, fail(errno.ENOENT, message, "executable file not found in $PATH"), found]
 
 
-def _check(program: str, candidate: str) -> None:
-    try:
-        mode = os.stat(candidate).st_mode
-    except OSError as error:
-        _fail(program, error.errno or 0, f"stat {candidate}: {(error.strerror or '').lower()}")
-    if stat.S_ISDIR(mode):
-        _fail(program, errno.EISDIR, "is a directory: permission denied")
-    if not mode & 0o111:
-        _fail(program, errno.EACCES, "permission denied")
-
-
-def _fail(program: str, number: int, text: str) -> NoReturn:
-    raise StepError("program", number, f'exec: "{program}": {text}')
+def _candidate(path: str, message: str, launch: LaunchContext, found: Label | None, following: Label | None) -> list[Item]:
+    """Without `following` a path that cannot be executed is an error."""
+    status, name = Buffer(_STATX_SIZE), Buffer(os.fsencode(path) + b"\0")
+    mode = At(status, _MODE_OFFSET)
+    launch.candidates.append(name)
+    return [
+        Call(
+            "statx",
+            *(_AT_FDCWD, name, 0, _STATX_TYPE_AND_MODE, status),
+            forgive=ANY if following else (),
+            otherwise=following,
+            message=f"{message}: stat {path}",
+        ),
+        check(
+            mode,
+            stat.S_IFMT(0xFFFF),
+            stat.S_IFDIR,
+            equal=False,
+            error=errno.EISDIR,
+            otherwise=following,
+            message=message,
+            reason="is a directory: permission denied",
+        ),
+        check(mode, 0o111, 0, equal=False, error=errno.EACCES, otherwise=following, message=message),
+        constant(name, launch.program, then=found),
+    ]
 
 
 def _quoted(argument: str) -> str:

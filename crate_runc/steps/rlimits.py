@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import resource
-
 from crate_runc.errors import StepError
-from crate_runc.steps.step import ChildStep, ParentStep
+from crate_runc.kernel.calls import Call
+from crate_runc.kernel.libc import syscall
+from crate_runc.steps.step import ChildStep, LaunchStep, ParentStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from crate_runc.steps.step import ChildContext, ParentContext
+    from crate_runc.kernel.calls import Item
+    from crate_runc.steps.step import LaunchContext, ParentContext
 
 NUMBER_OF = {
     "RLIMIT_CPU": 0,
@@ -31,7 +32,8 @@ NUMBER_OF = {
     "RLIMIT_RTPRIO": 14,
     "RLIMIT_RTTIME": 15,
 }
-_INFINITY = 1 << 63  # values from here on mean no limit; the kernel's is 2^64 - 1
+_NO_LIMIT = 1 << 63  # values from here on mean none
+_INFINITY = (1 << 64) - 1
 
 
 def plan_parent(process: dict[str, Any]) -> list[ParentStep]:
@@ -52,7 +54,7 @@ def _text(limits: list[tuple[str, int, int]]) -> str:
     return ", ".join(f"{kind} {soft}:{hard}" for kind, soft, hard in limits)
 
 
-class SetRlimits(ChildStep):
+class SetRlimits(LaunchStep):
     __slots__ = ("limits",)
 
     def __init__(self, limits: list[tuple[str, int, int]]) -> None:
@@ -61,8 +63,11 @@ class SetRlimits(ChildStep):
     def describe(self) -> str:
         return f"set rlimits {_text(self.limits)}"
 
-    def apply(self, child: ChildContext) -> None:
-        _apply(self.limits, 0)
+    def calls(self, launch: LaunchContext) -> list[Item]:
+        return [
+            Call("prlimit64", 0, NUMBER_OF[kind], _pair(soft, hard), 0, message=_message(kind))
+            for kind, soft, hard in self.limits
+        ]
 
 
 class SetRlimitsOfChild(ParentStep):
@@ -75,25 +80,18 @@ class SetRlimitsOfChild(ParentStep):
         return f"set the child's rlimits {_text(self.limits)}"
 
     def apply(self, parent: ParentContext) -> None:
-        _apply(self.limits, parent.pid)
+        for kind, soft, hard in self.limits:
+            try:
+                syscall("prlimit64", parent.pid, NUMBER_OF[kind], _pair(soft, hard), 0)
+            except OSError as error:
+                text = (error.strerror or "").lower()
+                raise StepError("rlimits", error.errno or 0, f"{_message(kind)}: {text}") from None
 
 
-def _apply(limits: list[tuple[str, int, int]], pid: int) -> None:
-    for kind, soft, hard in limits:
-        pair = (_clamp(soft), _clamp(hard))
-        try:
-            if pid:
-                resource.prlimit(pid, NUMBER_OF[kind], pair)
-            else:
-                resource.setrlimit(NUMBER_OF[kind], pair)
-        except ValueError as error:  # what Python makes of EINVAL and of EPERM
-            number = 1 if "not allowed" in str(error) else 22
-            text = "operation not permitted" if number == 1 else "invalid argument"
-            raise StepError("rlimits", number, f"error setting rlimit type {NUMBER_OF[kind]}: {text}") from None
-        except OSError as error:
-            text = (error.strerror or "").lower()
-            raise StepError("rlimits", error.errno or 0, f"error setting rlimit type {NUMBER_OF[kind]}: {text}") from None
+def _message(kind: str) -> str:
+    return f"error setting rlimit type {NUMBER_OF[kind]}"
 
 
-def _clamp(value: int) -> int:
-    return resource.RLIM_INFINITY if value >= _INFINITY else value
+def _pair(soft: int, hard: int) -> bytes:
+    """struct rlimit64"""
+    return b"".join([(_INFINITY if value >= _NO_LIMIT else value).to_bytes(8, "little") for value in (soft, hard)])

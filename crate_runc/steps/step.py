@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import os
 
+from crate_runc.errors import StepError
+from crate_runc.kernel.calls import UNEXPECTED, Buffer
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from crate_runc.cgroup import Cgroup
+    from crate_runc.kernel.calls import CallError, Item
     from crate_runc.process.channel import Channel
 
     Config = dict[str, Any]
+
+
+PASSWD_LIMIT = 1 << 20
 
 
 def namespace_paths(config: Config) -> dict[str, str]:
@@ -43,6 +50,30 @@ class ChildStep(Step):
         raise NotImplementedError
 
 
+class LaunchStep(ChildStep):
+    """A step of `launch` (or on the way to it) that both create and exec take: its effect is a list of system calls, which create executes where it
+    stands and exec gives to the stub (process/stub.py)."""
+
+    __slots__ = ()
+
+    def calls(self, launch: LaunchContext) -> list[Item]:
+        """May look at what is the same in both processes, descriptors 0 to 2 for instance, and at no result of its own calls. Raises StepError."""
+        raise NotImplementedError
+
+    def apply(self, child: ChildContext) -> None:
+        from crate_runc.kernel import calls, perform
+
+        try:
+            perform.perform(self.calls(child))
+        except calls.CallError as error:
+            raise self.failure(error) from None
+
+    def failure(self, error: CallError) -> StepError:
+        words = os.strerror(error.errno).lower() if error.errno != UNEXPECTED else "the kernel did not do what was asked"
+        number = error.errno if error.errno != UNEXPECTED else 0
+        return StepError(self.describe(), number, f"{error.call.message or self.describe()}: {error.call.reason or words}")
+
+
 class ParentContext:
     """`pid`: the child, first the one that makes the user namespace, then the container's init. `hook_state`: what hooks read, but for
     pid and status."""
@@ -57,7 +88,44 @@ class ParentContext:
         self.pid = 0
 
 
-class ChildContext:
+class LaunchContext:
+    """What the steps of `launch` hand to each other, in memory of the process that they are executed in: `terminal`, the descriptor of its slave;
+    `program`, the address of the path that is executed, one of `candidates`; `path`, that path as text, where this process knows it. seccomp: the
+    compiled filter; procfs: the root of a procfs with nothing mounted on it, for what is written late, or -1."""
+
+    __slots__ = ("candidates", "environment", "path", "procfs", "program", "seccomp", "terminal")
+
+    def __init__(self) -> None:
+        self.environment: dict[str, str] = {}
+        self.program = Buffer()
+        self.candidates: list[Buffer] = []
+        self.path = ""
+        self.procfs = -1
+        self.seccomp = b""
+        self.terminal: Buffer | None = None
+
+    def own_pid(self) -> int:
+        """As the program will see it."""
+        raise NotImplementedError
+
+    def held_capabilities(self) -> int:
+        """The permitted set of the process that becomes the program, as a mask."""
+        raise NotImplementedError
+
+    def send_terminal(self, master: Buffer) -> list[Item]:
+        """Calls that give the descriptor in `master` to the parent."""
+        raise NotImplementedError
+
+    def send_listener(self, listener: Buffer) -> list[Item]:
+        """Calls that let the parent take the descriptor in `listener` out of this process, and wait until it has."""
+        raise NotImplementedError
+
+    def passwd(self) -> bytes:
+        """/etc/passwd of the container, if it is an ordinary file and not too long."""
+        raise NotImplementedError
+
+
+class ChildContext(LaunchContext):
     """`fds` come from the parent; `root` is the container's root directory (O_PATH); the rest is handed from step to step.
 
     own_cgroups: /proc/self/cgroup as it was before this process got a cgroup namespace, where it has one; in it every cgroup is `/`.
@@ -71,7 +139,6 @@ class ChildContext:
         "channel",
         "config",
         "created",
-        "environment",
         "fds",
         "gate",
         "hook_state",
@@ -79,16 +146,14 @@ class ChildContext:
         "mask_file",
         "own_cgroups",
         "parent_attaches",
-        "program",
         "root",
         "rootfs",
-        "seccomp",
         "stub",
-        "terminal",
         "through_stub",
     )
 
     def __init__(self, config: Config, bundle: str, rootfs: str, channel: Channel, hook_state: dict[str, Any]) -> None:
+        super().__init__()
         self.config = config
         self.bundle = bundle
         self.rootfs = rootfs
@@ -99,10 +164,6 @@ class ChildContext:
         self.root = -1
         self.mask_file = -1
         self.mask_directory = -1
-        self.terminal = -1
-        self.program = ""
-        self.environment: dict[str, str] = {}
-        self.seccomp = b""
         self.own_cgroups = ""
         self.created = False
         self.through_stub = False
@@ -121,3 +182,13 @@ class ChildContext:
 
     def own_pid(self) -> int:
         return os.getpid()
+
+    def held_capabilities(self) -> int:
+        from crate_runc.kernel import capability
+
+        return capability.get()[1]
+
+    def passwd(self) -> bytes:
+        from crate_runc.kernel import path
+
+        return path.read_small_file_in_root(self.root, "/etc/passwd", PASSWD_LIMIT) or b""

@@ -6,21 +6,23 @@ config.json names and never more (CVE-2022-24769).
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
-from crate_runc.errors import StepError
-from crate_runc.kernel import capability, prctl, terminal
-from crate_runc.steps.step import ChildStep
+from crate_runc.kernel import capability, prctl
+from crate_runc.kernel.calls import ANY, At, Buffer, Call, check
+from crate_runc.steps.step import LaunchStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from crate_runc.steps.step import ChildContext
+    from crate_runc.kernel.calls import Item
+    from crate_runc.steps.step import ChildStep, LaunchContext
 
 _SETS = ("bounding", "effective", "inheritable", "permitted", "ambient")
-_NULL = (1, 3)
+_KEEP = 0xFFFFFFFF  # of chown: an id that is not changed
 
 
 def plan(process: dict[str, Any], last_capability: int) -> list[ChildStep]:
@@ -50,7 +52,7 @@ def _masks(sets: dict[str, list[str]] | None, last_capability: int) -> dict[str,
     return masks
 
 
-class Umask(ChildStep):
+class Umask(LaunchStep):
     __slots__ = ("mask",)
 
     def __init__(self, mask: int) -> None:
@@ -59,11 +61,11 @@ class Umask(ChildStep):
     def describe(self) -> str:
         return f"set umask {self.mask:04o}"
 
-    def apply(self, child: ChildContext) -> None:
-        os.umask(self.mask)
+    def calls(self, launch: LaunchContext) -> list[Item]:
+        return [Call("umask", self.mask)]
 
 
-class OwnStdio(ChildStep):
+class OwnStdio(LaunchStep):
     """So that /dev/stdout can be opened again by a program that is not root. What is the host's own, a file or a device, is left alone."""
 
     __slots__ = ("uid",)
@@ -74,18 +76,22 @@ class OwnStdio(ChildStep):
     def describe(self) -> str:
         return f"give pipes and the terminal at stdin, stdout and stderr to user {self.uid}"
 
-    def apply(self, child: ChildContext) -> None:
-        for fd in (0, 1, 2):
-            try:
-                status = os.fstat(fd)
-                ours = stat.S_ISFIFO(status.st_mode) or stat.S_ISSOCK(status.st_mode)
-                if status.st_uid != self.uid and (ours or (child.terminal >= 0 and terminal.is_slave(fd))):
-                    os.fchown(fd, self.uid, status.st_gid)
-            except OSError:
-                continue  # closed, or of an owner that the user namespace does not map
+    def calls(self, launch: LaunchContext) -> list[Item]:
+        """Forgiven: an owner that the user namespace does not map."""
+        if launch.terminal is not None:
+            return [Call("fchown", 0, self.uid, _KEEP, forgive=ANY)]  # all three are the one terminal
+        return [Call("fchown", fd, self.uid, _KEEP, forgive=ANY) for fd in (0, 1, 2) if _is_pipe(fd)]
 
 
-class BecomeUser(ChildStep):
+def _is_pipe(fd: int) -> bool:
+    try:
+        mode = os.fstat(fd).st_mode
+    except OSError:
+        return False  # closed
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+
+
+class BecomeUser(LaunchStep):
     __slots__ = ("gid", "groups", "last_capability", "masks", "uid")
 
     def __init__(self, uid: int, gid: int, groups: list[int], masks: dict[str, int] | None, last_capability: int) -> None:
@@ -102,61 +108,72 @@ class BecomeUser(ChildStep):
         sets = "; ".join(f"{name} {_words(self.masks[name])}" for name in _SETS if self.masks[name])
         return f"become user {self.uid}:{self.gid}{groups}, capabilities: {sets or 'none'}"
 
-    def apply(self, child: ChildContext) -> None:
+    def calls(self, launch: LaunchContext) -> list[Item]:
         masks = self.masks or dict.fromkeys(_SETS, 0) | {"bounding": -1}
-        for number in range(self.last_capability + 1):
-            if not masks["bounding"] >> number & 1:
-                prctl.drop_bounding(number)
-        prctl.clear_ambient()
-        prctl.set_keep_capabilities(True)
-        self._set_groups()
-        os.setresgid(self.gid, self.gid, self.gid)
-        os.setresuid(self.uid, self.uid, self.uid)
-        prctl.set_keep_capabilities(False)
-        self._set_capabilities(masks)
-
-    def _set_groups(self) -> None:
-        """Always, so that none of the caller's stays; where a user namespace denies setgroups, there is nothing to set them to."""
-        try:
-            os.setgroups(self.groups)
-        except PermissionError:
-            if self.groups:
-                raise StepError("user", 1, "set additional groups: operation not permitted in this user namespace") from None
-
-    def _set_capabilities(self, masks: dict[str, int]) -> None:
-        _, held, _ = capability.get()
-        sets = {name: masks[name] & held for name in ("effective", "permitted", "inheritable")}
-        sets["effective"] &= sets["permitted"]
-        capability.set_all(effective=sets["effective"], permitted=sets["permitted"], inheritable=sets["inheritable"])
-        ambient = masks["ambient"] & sets["permitted"] & sets["inheritable"]
-        for number in range(ambient.bit_length()):
-            if ambient >> number & 1:
-                prctl.raise_ambient(number)
-        self._verify(masks["bounding"], (sets["effective"], sets["permitted"], sets["inheritable"]), ambient)
-
-    def _verify(self, bounding: int, sets: tuple[int, int, int], ambient: int) -> None:
         numbers = range(self.last_capability + 1)
-        right = (
-            capability.get() == sets
-            and not any(prctl.is_bounding(number) for number in numbers if not bounding >> number & 1)
-            and not any(prctl.is_ambient(number) for number in numbers if not ambient >> number & 1)
-            and os.getresuid() == (self.uid,) * 3
-            and os.getresgid() == (self.gid,) * 3
-        )
-        if not right:
-            raise StepError("user", 0, "become the container's user: the kernel did not do what was asked")
+        dropped = [number for number in numbers if not masks["bounding"] >> number & 1]
+        return [
+            *[Call("prctl", prctl.CAPBSET_DROP, number, 0, 0, 0) for number in dropped],
+            Call("prctl", prctl.CAP_AMBIENT, prctl.AMBIENT_CLEAR_ALL, 0, 0, 0),
+            Call("prctl", prctl.SET_KEEPCAPS, 1, 0, 0, 0),
+            self._set_groups(),
+            Call("setresgid", self.gid, self.gid, self.gid),
+            Call("setresuid", self.uid, self.uid, self.uid),
+            Call("prctl", prctl.SET_KEEPCAPS, 0, 0, 0, 0),
+            *self._set_capabilities(masks, launch.held_capabilities()),
+            *[Call("prctl", prctl.CAPBSET_READ, number, 0, 0, 0, expected=0, message=_UNDONE) for number in dropped],
+            *_identity("getresuid", self.uid),
+            *_identity("getresgid", self.gid),
+        ]
+
+    def _set_groups(self) -> Call:
+        """Always, so that none of the caller's stays; where a user namespace denies setgroups, there is nothing to set them to."""
+        forgiven = () if self.groups else (errno.EPERM,)
+        packed = b"".join([group.to_bytes(4, "little") for group in self.groups])
+        return Call("setgroups", len(self.groups), packed, forgive=forgiven, message="set additional groups")
+
+    def _set_capabilities(self, masks: dict[str, int], held: int) -> list[Item]:
+        permitted, inheritable = masks["permitted"] & held, masks["inheritable"] & held
+        sets = (masks["effective"] & permitted, permitted, inheritable)
+        ambient = masks["ambient"] & permitted & inheritable
+        words, found = capability.words(sets), Buffer(24)
+        numbers = range(self.last_capability + 1)
+        return [
+            Call("capset", capability.HEADER, b"".join([word.to_bytes(4, "little") for word in words])),
+            *[Call("prctl", prctl.CAP_AMBIENT, prctl.AMBIENT_RAISE, n, 0, 0) for n in numbers if ambient >> n & 1],
+            Call("capget", capability.HEADER, found),
+            *[check(At(found, 4 * at), 0xFFFFFFFF, word, message=_UNDONE) for at, word in enumerate(words)],
+            *[
+                Call("prctl", prctl.CAP_AMBIENT, prctl.AMBIENT_IS_SET, n, 0, 0, expected=0, message=_UNDONE)
+                for n in numbers
+                if not ambient >> n & 1
+            ],
+        ]
 
 
-class NoNewPrivileges(ChildStep):
+def _identity(name: str, wanted: int) -> list[Item]:
+    """The real, effective and saved id are what they must be."""
+    ids = Buffer(24)
+    return [
+        Call(name, ids, At(ids, 8), At(ids, 16)),
+        *[check(At(ids, 8 * at), 0xFFFFFFFF, wanted, message=_UNDONE) for at in range(3)],
+    ]
+
+
+_UNDONE = "become the container's user"
+
+
+class NoNewPrivileges(LaunchStep):
     __slots__ = ()
 
     def describe(self) -> str:
         return "set no_new_privs"
 
-    def apply(self, child: ChildContext) -> None:
-        prctl.set_no_new_privileges()
-        if not prctl.has_no_new_privileges():
-            raise StepError("user", 0, "set no_new_privs: the kernel did not do what was asked")
+    def calls(self, launch: LaunchContext) -> list[Item]:
+        return [
+            Call("prctl", prctl.SET_NO_NEW_PRIVS, 1, 0, 0, 0),
+            Call("prctl", prctl.GET_NO_NEW_PRIVS, 0, 0, 0, 0, expected=1),
+        ]
 
 
 def _words(mask: int) -> str:

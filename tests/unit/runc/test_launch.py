@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from crate_runc.errors import StepError
+from crate_runc.process import channel
 from crate_runc.steps import launch
+from crate_runc.steps.step import ChildContext
 
 
 @pytest.fixture
@@ -18,12 +20,18 @@ def programs(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def _find(program: str, search: str) -> str:
+    child = ChildContext({}, "/bundle", "/bundle/rootfs", channel.pair()[0], {})
+    launch.FindProgram([program], [f"PATH={search}", "HOME=/"], 0, 0).apply(child)
+    return child.path
+
+
 def test_a_name_is_searched_on_the_path(programs: Path) -> None:
-    assert launch.find("tool", f"/nonexistent:{programs}") == f"{programs}/tool"
+    assert _find("tool", f"/nonexistent:{programs}") == f"{programs}/tool"
 
 
 def test_a_path_is_taken_as_it_is(programs: Path) -> None:
-    assert launch.find(f"{programs}/tool", "") == f"{programs}/tool"
+    assert _find(f"{programs}/tool", "") == f"{programs}/tool"
 
 
 @pytest.mark.parametrize(
@@ -37,7 +45,7 @@ def test_a_path_is_taken_as_it_is(programs: Path) -> None:
 )
 def test_a_name_that_is_not_found(programs: Path, program: str, text: str) -> None:
     with pytest.raises(StepError) as caught:
-        launch.find(program, str(programs))
+        _find(program, str(programs))
     assert str(caught.value) == text
 
 
@@ -53,14 +61,14 @@ def test_a_name_that_is_not_found(programs: Path, program: str, text: str) -> No
 def test_a_path_that_cannot_be_executed(programs: Path, name: str, text: str) -> None:
     path = f"{programs}/{name}"
     with pytest.raises(StepError) as caught:
-        launch.find(path, "")
+        _find(path, "")
     assert str(caught.value) == f'exec: "{path}": ' + text.format(path=path)
 
 
 def test_a_relative_entry_of_the_path_is_refused(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(programs)
     with pytest.raises(StepError, match="cannot run executable found relative to current directory"):
-        launch.find("tool", ":/nonexistent")
+        _find("tool", ":/nonexistent")
 
 
 def test_the_last_value_of_a_variable_wins() -> None:
