@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 
-from crate_runc.cgroup import files
+from crate_runc.cgroup import files, freezer
 from crate_runc.cgroup import paths as planned
 from crate_runc.errors import CgroupError
 from crate_runc.host import UNIFIED
@@ -53,6 +53,13 @@ class Cgroup:
     def apply(self, resources: dict[str, Any]) -> None:
         """Set limits and device rules; best before a process joins. Raises BundleError for what this host cannot express, CgroupError."""
         raise NotImplementedError
+
+    def refuse_frozen(self) -> None:
+        """A process that joins a paused cgroup stands still before it has said anything. Raises CgroupError."""
+        if freezer.is_frozen(self.paths):
+            raise CgroupError(
+                "container's cgroup unexpectedly frozen; another container that is paused has the same linux.cgroupsPath"
+            )
 
     def update(self, resources: dict[str, Any]) -> None:
         """Change limits of a running container: those that are given, but for devices. Raises BundleError and CgroupError; then the limits are

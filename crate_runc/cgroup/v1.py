@@ -33,6 +33,7 @@ class CgroupV1(Cgroup):
                 if not self.optional:
                     raise CgroupError(f"make cgroup {directory}: {reason(error)}") from None
                 del self.paths[controller]  # as an ordinary user: fine, until a limit is asked for
+        self.refuse_frozen()
 
     def _make(self, controller: str, directory: str) -> None:
         mount_point = paths.mount_point_of(directory, controller, self.facts)
@@ -50,6 +51,8 @@ class CgroupV1(Cgroup):
         wanted = writes(resources, "v1")
         rules = device_rules.writes_v1(device_rules.effective(resources)) if not self.facts.rootless else []
         self._limit(wanted, resources, "v1")
+        if resources.get("memory", {}).get("kernel", 0) > 0:
+            _check_kernel_memory(self.paths["memory"], resources["memory"]["kernel"])
         if rules and "devices" not in self.paths:
             raise CgroupError("limit devices: no devices controller is mounted on this host")
         for file, line in rules:
@@ -60,6 +63,8 @@ class CgroupV1(Cgroup):
         if resources.get("memory", {}).get("disableOOMKiller") is False:
             wanted.append(("memory", "memory.oom_control", "0"))
         self._change_limits(wanted, resources, "v1")
+        if resources.get("memory", {}).get("kernel", 0) > 0:
+            _check_kernel_memory(self.paths["memory"], resources["memory"]["kernel"])
 
     def change_devices(self, before: dict[str, Any], after: dict[str, Any]) -> None:
         if "devices" not in self.paths:
@@ -88,6 +93,12 @@ class CgroupV1(Cgroup):
         except _DENIED:
             return False
         return not self.processes()
+
+
+def _check_kernel_memory(directory: str, limit: int) -> None:
+    """Since Linux 6.6 the file takes any value and keeps none."""
+    if int(files.read(directory, "memory.kmem.limit_in_bytes")) > limit:
+        raise CgroupError("linux.resources.memory.kernel: this kernel does not limit kernel memory alone; use memory.limit")
 
 
 def _fill_cpuset(parent: str, directory: str) -> None:

@@ -234,3 +234,25 @@ def test_a_cgroup_that_stays_in_use_is_told_with_its_processes(tmp_path: Path, m
     (tmp_path / "c" / "cgroup.procs").write_text("77\n")
     with pytest.raises(CgroupError, match=r"remove cgroup .*/c: still in use; processes: 77$"):
         files.remove(str(tmp_path / "c"))
+
+
+def test_a_paused_cgroup_is_not_joined(tmp_path: Path) -> None:
+    facts = v2(tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "cgroup.freeze").write_text("1\n")
+    with pytest.raises(CgroupError, match="container's cgroup unexpectedly frozen"):
+        open_for(facts, "/a").create()
+    (tmp_path / "a" / "cgroup.freeze").write_text("0\n")
+    open_for(facts, "/a").create()
+
+
+def test_v1_says_where_a_limit_of_kernel_memory_is_taken_and_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = HostFacts(cgroup_mode="v1", cgroup_mounts={"memory": (str(tmp_path), "/")}, rootless=True)
+    group = open_for(facts, "/a")
+    group.create()
+    (tmp_path / "a" / "memory.kmem.limit_in_bytes").write_text("")
+    group.apply({"memory": {"kernel": 5}})
+    monkeypatch.setattr(files, "write", lambda *_: None)
+    (tmp_path / "a" / "memory.kmem.limit_in_bytes").write_text("9223372036854771712\n")
+    with pytest.raises(CgroupError, match=r"^linux.resources.memory.kernel: this kernel does not limit kernel memory alone"):
+        group.apply({"memory": {"kernel": 5}})

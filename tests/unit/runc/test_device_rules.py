@@ -160,3 +160,45 @@ def test_rules_are_described_in_order() -> None:
     }
     assert device_rules.describe(resources) == "devices: deny all, allow c 10:229 rw, allow the default ones"
     assert device_rules.describe({}) == "devices: deny all, allow the default ones"
+
+
+def applied(lines: list[tuple[str, str]], changes: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """What the kernel keeps after both: `a` forgets all; an allowed or denied letter joins or leaves the exceptions."""
+    default = ""
+    exceptions: dict[str, set[str]] = {}
+    for file, line in [*lines, *changes]:
+        if line == "a":
+            default, exceptions = file, {}
+            continue
+        which, letters = line.rsplit(" ", 1)
+        kept = exceptions.setdefault(which, set())
+        if file == default:
+            kept.difference_update(letters)
+        else:
+            kept.update(letters)
+    other = "devices.deny" if default == "devices.allow" else "devices.allow"
+    return [(default, "a"), *((other, f"{which} {''.join(sorted(kept))}") for which, kept in exceptions.items() if kept)]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_changes_of_v1_end_in_the_new_rules(seed: int) -> None:
+    choose = random.Random(seed)
+    lists = [[random_rule(choose) for _ in range(choose.randint(0, 4))] for _ in range(2)]
+    try:
+        before, after = (effective({"devices": rules}) for rules in lists)
+        old, new, changes = writes_v1(before), writes_v1(after), device_rules.changes_v1(before, after)
+    except Unsupported:
+        return
+    result = applied(old, changes)
+    for request in REQUESTS:
+        assert v1(result, *request) == v1(new, *request), (lists, request)
+
+
+def test_changes_of_v1_touch_only_what_differs() -> None:
+    one = {"allow": True, "type": "c", "major": 10, "minor": 200, "access": "rwm"}
+    two = {"allow": True, "type": "c", "major": 10, "minor": 229, "access": "rw"}
+    before, after = effective({"devices": [one]}), effective({"devices": [{**one, "access": "r"}, two]})
+    assert device_rules.changes_v1(before, after) == [("devices.deny", "c 10:200 wm"), ("devices.allow", "c 10:229 rw")]
+    assert device_rules.changes_v1(before, before) == []
+    everything = effective({"devices": [{"allow": True, "access": "rwm"}]})
+    assert device_rules.changes_v1(before, everything) == [("devices.allow", "a")]

@@ -184,6 +184,21 @@ def test_status_of_a_living_process_is_its_phase(store: StateStore) -> None:
         assert entry.status(living("c", "running")) == "running"
 
 
+@pytest.mark.parametrize("phase", ["created", "running"])
+def test_what_stands_still_is_paused(store: StateStore, tmp_path: Path, phase: str) -> None:
+    freezer = tmp_path / "freezer.state"
+    freezer.write_text("FROZEN\n")
+    state = living("c", phase)
+    state.cgroup_paths = {"freezer": str(tmp_path)}
+    with store.create("c") as entry:
+        assert entry.status(state) == "paused"
+        freezer.write_text("THAWED\n")
+        assert entry.status(state) == phase
+        freezer.write_text("FROZEN\n")
+        state.start_time += 1
+        assert entry.status(state) == "stopped"
+
+
 @pytest.mark.parametrize(("field", "value"), [("start_time", 1), ("boot_id", "another"), ("pid", 2**22 - 1)])
 def test_a_number_that_is_now_another_process_is_a_stopped_container(store: StateStore, field: str, value: Any) -> None:
     state = living("c", "running")
