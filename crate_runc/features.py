@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+# What an annotation of these names changes: properties of the systemd unit; the configuration file of criu. A final dot stands for all that follows.
+UNSAFE_ANNOTATIONS = ("org.criu.config", "org.systemd.property.")
+
+
 def make() -> dict[str, Any]:
     return {
         "ociVersionMin": "1.0.0",
@@ -26,7 +30,7 @@ def make() -> dict[str, Any]:
         ),
         "linux": _linux(),
         "annotations": {"io.crate.version": VERSION},
-        "potentiallyUnsafeConfigAnnotations": [],
+        "potentiallyUnsafeConfigAnnotations": list(UNSAFE_ANNOTATIONS),
     }
 
 
@@ -46,7 +50,7 @@ def _linux() -> dict[str, Any]:
     return {
         "namespaces": list(config_rules.NAMESPACES),
         "capabilities": list(capability.NAMES),
-        "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": "rdma" not in unknown},
+        "cgroup": {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": "rdma" not in unknown},
         "seccomp": _seccomp(),
         "apparmor": {"enabled": "apparmorProfile" not in unknown},
         "selinux": {"enabled": "selinuxLabel" not in unknown},
