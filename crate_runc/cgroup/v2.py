@@ -36,6 +36,7 @@ class CgroupV2(Cgroup):
             return
         if self.optional and not _may_be_joined(directory):
             self.paths.clear()
+        self.refuse_frozen()
 
     def apply(self, resources: dict[str, Any]) -> None:
         wanted = writes(resources, "v2")
