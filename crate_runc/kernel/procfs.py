@@ -16,6 +16,8 @@ from crate_runc.kernel.libc import AT_EMPTY_PATH, address_of, syscall
 _SUPER_MAGIC, _ROOT_INODE = 0x9FA0, 1
 _RESOLVE_NO_XDEV, _RESOLVE_NO_MAGICLINKS, _RESOLVE_BENEATH = 1, 2, 8
 _STATX_MNT_ID, _MNT_ID_OFFSET = 0x1000, 144
+RESOLVE = _RESOLVE_NO_XDEV | _RESOLVE_NO_MAGICLINKS | _RESOLVE_BENEATH
+"""openat2's way to a file of a procfs."""
 _ATTRIBUTES = mount.ATTR_NOSUID | mount.ATTR_NODEV | mount.ATTR_NOEXEC
 _REFUSALS = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EINVAL)
 
@@ -49,7 +51,7 @@ def write(root: int, path: str, text: bytes) -> None:
 
 
 def open_file(root: int, path: str, flags: int) -> int:
-    how = struct.pack("=3Q", flags | os.O_CLOEXEC, 0, _RESOLVE_BENEATH | _RESOLVE_NO_XDEV | _RESOLVE_NO_MAGICLINKS)
+    how = struct.pack("=3Q", flags | os.O_CLOEXEC, 0, RESOLVE)
     try:
         return syscall("openat2", root, os.fsencode(path), how, len(how), path=path)
     except OSError as error:
