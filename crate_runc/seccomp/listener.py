@@ -64,7 +64,8 @@ def _send(path: str, fd: int, value: dict[str, Any]) -> None:
         try:
             text = strict_json.dumps(value)
             sent = unix_socket.send_descriptor(socket, text, fd)
-            socket.sendall(text[sent:])
+            if sent < len(text):
+                socket.sendall(text[sent:])
         finally:
             socket.close()
     except OSError as error:

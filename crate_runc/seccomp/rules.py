@@ -137,6 +137,12 @@ def _alternatives(args: list[dict[str, Any]]) -> list[list[Condition]]:
     return [conditions]
 
 
+def _names(value: Any, where: str, report: Report) -> None:
+    list_of(filled)(value, where, report)
+    if value == []:
+        report(BundleError(where, "must name at least one system call"))
+
+
 _ARGUMENT = {
     "index": integer((0, 5)),
     "value": integer(_UINT64),
@@ -144,7 +150,7 @@ _ARGUMENT = {
     "op": one_of(OPERATORS),
 }
 _RULE = {
-    "names": list_of(filled),
+    "names": _names,
     "action": one_of(ACTIONS),
     "errnoRet": _ERRNO,
     "args": list_of(fields(_ARGUMENT, required=("index", "value", "op"))),

@@ -45,7 +45,8 @@ class Agent:
         self.path.unlink()
 
     def _serve(self) -> None:
-        poll, listeners = select.poll(), []
+        poll = select.poll()
+        listeners: list[int] = []
         poll.register(self._stop_reading, 0)
         poll.register(self._server, select.POLLIN)
         while True:
@@ -84,10 +85,7 @@ class Agent:
             fcntl.ioctl(listener, _RECEIVE, request)
             (identity,) = struct.unpack_from("=Q", request)
             self.calls.append(struct.unpack_from("=I", request, 16)[0])
-            if self._answer == CONTINUE:
-                reply = struct.pack("=QqiI", identity, 0, 0, 1)
-            else:
-                reply = struct.pack("=QqiI", identity, 0, -self._answer, 0)
-            fcntl.ioctl(listener, _SEND, reply)
+            error, flags = (0, 1) if self._answer == CONTINUE else (-self._answer, 0)
+            fcntl.ioctl(listener, _SEND, struct.pack("=QqiI", identity, 0, error, flags))
         except OSError:
             return  # whoever asked was killed meanwhile

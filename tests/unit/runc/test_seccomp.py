@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from crate_runc.errors import BundleError
-from crate_runc.seccomp import cache, compiler, rules
+from crate_runc.errors import BundleError, RuncError
+from crate_runc.seccomp import cache, compiler, flags, listener, rules
 
 needs_library = pytest.mark.skipif(ctypes.util.find_library("seccomp") is None, reason="libseccomp.so.2 is not installed")
+_NOTIFIED = {"names": ["acct"], "action": "SCMP_ACT_NOTIFY"}
 _ALLOWED = {"names": ["read", "write", "no_such_call"], "action": "SCMP_ACT_ALLOW"}
 
 
@@ -23,13 +24,15 @@ def _defects(seccomp: Any) -> list[str]:
 
 
 def test_a_profile_as_engines_write_it_is_right() -> None:
-    rule = {**_ALLOWED, "args": [{"index": 0, "value": 1, "valueTwo": 2, "op": "SCMP_CMP_MASKED_EQ"}], "errnoRet": 38}
+    rule = {**_ALLOWED, "args": [{"index": 0, "value": 1, "valueTwo": 2, "op": "SCMP_CMP_MASKED_EQ"}]}
     seccomp = {
         "defaultAction": "SCMP_ACT_ERRNO",
         "defaultErrnoRet": 38,
         "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X32"],
         "flags": ["SECCOMP_FILTER_FLAG_LOG"],
-        "syscalls": [rule],
+        "syscalls": [rule, {"names": ["acct"], "action": "SCMP_ACT_TRACE", "errnoRet": 7}, _NOTIFIED],
+        "listenerPath": "/run/agent",
+        "listenerMetadata": "text",
     }
     assert _defects(seccomp) == []
 
@@ -41,7 +44,17 @@ def test_a_profile_as_engines_write_it_is_right() -> None:
         ({"defaultAction": "SCMP_ACT_NOSUCH"}, "linux.seccomp.defaultAction"),
         ({"defaultAction": "SCMP_ACT_NOTIFY"}, "linux.seccomp.defaultAction"),
         ({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["x"]}, "linux.seccomp.architectures[0]"),
-        ({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/x"}, "linux.seccomp.listenerPath"),
+        ({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": 1}, "linux.seccomp.listenerPath"),
+        ({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [_NOTIFIED]}, "linux.seccomp.listenerPath"),
+        ({"defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "x"}, "linux.seccomp.listenerMetadata"),
+        ({"defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet": 1}, "linux.seccomp.defaultErrnoRet"),
+        ({"defaultAction": "SCMP_ACT_KILL", "syscalls": [{**_ALLOWED, "errnoRet": 1}]}, "linux.seccomp.syscalls[0].errnoRet"),
+        ({"defaultAction": "SCMP_ACT_KILL", "syscalls": [{**_ALLOWED, "names": []}]}, "linux.seccomp.syscalls[0].names"),
+        (
+            {"defaultAction": "SCMP_ACT_KILL", "syscalls": [{**_NOTIFIED, "names": ["read", "write"]}], "listenerPath": "/x"},
+            "linux.seccomp.syscalls[0].names",
+        ),
+        ({"defaultAction": "SCMP_ACT_ALLOW", "flags": ["SECCOMP_FILTER_FLAG_NEW_LISTENER"]}, "linux.seccomp.flags[0]"),
         ({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"]}]}, "linux.seccomp.syscalls[0].action"),
     ],
 )
@@ -69,11 +82,13 @@ def test_conditions_on_one_argument_are_alternatives_and_on_several_all_hold() -
     assert parsed(0, 0) == [[(0, 4, 5, 0)], [(0, 4, 5, 0)]]
 
 
-def _decide(program: bytes, number: int) -> int:
-    """Run the filter, as the kernel does, for a call of this machine with no arguments. Only what libseccomp generates is known."""
+_NATIVE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}[os.uname().machine]
+
+
+def _decide(program: bytes, number: int, architecture: int = _NATIVE) -> int:
+    """Run the filter, as the kernel does, for a call with no arguments. Only what libseccomp generates is known."""
     instructions = [struct.unpack_from("=HBBI", program, at) for at in range(0, len(program), 8)]
-    native = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}[os.uname().machine]
-    call = struct.pack("=IIQ6Q", number, native, 0, *[0] * 6)
+    call = struct.pack("=IIQ6Q", number, architecture, 0, *[0] * 6)
     at, accumulator = 0, 0
     while True:
         code, if_true, if_false, constant = instructions[at]
@@ -92,7 +107,7 @@ def _decide(program: bytes, number: int) -> int:
 @needs_library
 def test_calls_beyond_the_profile_do_not_exist_and_others_are_not_permitted() -> None:
     seccomp = {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": ["read", "openat2"], "action": "SCMP_ACT_ALLOW"}]}
-    program = compiler.compile_profile(rules.parse(seccomp))
+    program = compiler.compile_profile(rules.parse(seccomp))[0]
     openat2 = 437
     assert _decide(program, openat2) == 0x7FFF0000
     assert _decide(program, openat2 - 1) == 0x00050000 | errno.EPERM
@@ -102,7 +117,7 @@ def test_calls_beyond_the_profile_do_not_exist_and_others_are_not_permitted() ->
 @needs_library
 def test_a_default_that_allows_answers_for_all() -> None:
     seccomp = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["openat2"], "action": "SCMP_ACT_ERRNO"}]}
-    program = compiler.compile_profile(rules.parse(seccomp))
+    program = compiler.compile_profile(rules.parse(seccomp))[0]
     assert _decide(program, 437) == 0x00050000 | errno.EPERM
     assert _decide(program, 100_000) == 0x7FFF0000
 
@@ -123,3 +138,120 @@ def test_a_damaged_file_in_the_cache_is_not_used(tmp_path: Path) -> None:
     (kept,) = (tmp_path / "state.seccomp").iterdir()
     kept.write_bytes(first[:-3])
     assert cache.load(seccomp, str(tmp_path / "state")) == first
+
+
+@needs_library
+@pytest.mark.parametrize("default", ["SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_TRAP"])
+def test_calls_beyond_a_profile_that_kills_do_not_exist(default: str) -> None:
+    program, _ = compiler.compile_profile(rules.parse({"defaultAction": default, "syscalls": [_ALLOWED]}))
+    assert _decide(program, 100_000) == 0x00050000 | errno.ENOSYS
+
+
+@needs_library
+@pytest.mark.parametrize("default", ["SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE"])
+def test_a_default_that_does_not_deny_answers_for_all(default: str) -> None:
+    program, _ = compiler.compile_profile(
+        rules.parse({"defaultAction": default, "syscalls": [{**_ALLOWED, "action": "SCMP_ACT_KILL"}]})
+    )
+    assert _decide(program, 100_000) == rules.ACTIONS[default][0] | (errno.EPERM if default == "SCMP_ACT_TRACE" else 0)
+
+
+@needs_library
+@pytest.mark.parametrize(("name", "last"), [("SCMP_ARCH_X86", 437), ("SCMP_ARCH_ARM", 437), ("SCMP_ARCH_RISCV64", 437)])
+def test_calls_beyond_the_profile_do_not_exist_on_other_architectures(name: str, last: int) -> None:
+    seccomp = {
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "architectures": [name],
+        "syscalls": [{"names": ["openat2"], "action": "SCMP_ACT_ALLOW"}],
+    }
+    program, _ = compiler.compile_profile(rules.parse(seccomp))
+    architecture = rules.ARCHITECTURES[name]
+    assert _decide(program, last, architecture) == 0x7FFF0000
+    assert _decide(program, last + 1, architecture) == 0x00050000 | errno.ENOSYS
+    assert _decide(program, last - 1, architecture) == 0x00050000 | errno.EPERM
+
+
+@needs_library
+def test_two_actions_for_one_call_are_an_error() -> None:
+    args = [{"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}]
+    entries = [
+        {"names": ["read"], "action": "SCMP_ACT_ALLOW", "args": args},
+        {"names": ["read"], "action": "SCMP_ACT_LOG", "args": args},
+    ]
+    with pytest.raises(RuncError, match="read has two actions"):
+        compiler.compile_profile(rules.parse({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": entries}))
+    entries[1]["action"] = "SCMP_ACT_ALLOW"  # said twice is no contradiction
+    compiler.compile_profile(rules.parse({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": entries}))
+
+
+@needs_library
+def test_an_architecture_that_the_library_does_not_know_is_named() -> None:
+    profile = rules.parse({"defaultAction": "SCMP_ACT_ALLOW"})
+    profile.architectures = [0x12345678]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(rules.ARCHITECTURES, "SCMP_ARCH_NOSUCH", 0x12345678)
+        with pytest.raises(RuncError, match="add SCMP_ARCH_NOSUCH"):
+            compiler.compile_profile(profile)
+
+
+def test_a_missing_library_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiler, "_LIBRARY", "libnosuch.so.2")
+    with pytest.raises(RuncError, match=r"libnosuch.so.2 is not installed; its package is libseccomp2 \(Debian"):
+        compiler.compile_profile(rules.parse({"defaultAction": "SCMP_ACT_ALLOW"}))
+
+
+@needs_library
+def test_another_library_compiles_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A newer one knows more system calls."""
+    seccomp = {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [_ALLOWED]}
+    cache.load(seccomp, str(tmp_path / "state"))
+    (kept,) = (tmp_path / "state.seccomp").iterdir()
+    kept.write_bytes(kept.read_bytes().replace(b"libseccomp.so", b"libseccomq.so"))
+    monkeypatch.setattr(compiler, "compile_profile", lambda _: (b"12345678", "/nowhere"))
+    assert cache.load(seccomp, str(tmp_path / "state")) == b"12345678"
+
+
+@needs_library
+def test_what_does_not_change_the_program_does_not_compile_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seccomp = {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [_ALLOWED]}
+    first = cache.load(seccomp, str(tmp_path / "state"))
+    monkeypatch.setattr(compiler, "compile_profile", None)
+    more = {"flags": ["SECCOMP_FILTER_FLAG_LOG"], "listenerPath": "/x", "listenerMetadata": "of this container"}
+    assert cache.load(seccomp | more, str(tmp_path / "state")) == first
+    with pytest.raises(TypeError):
+        cache.load({**seccomp, "defaultErrnoRet": 38}, str(tmp_path / "state"))
+
+
+def test_the_cache_does_not_grow_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiler, "compile_profile", lambda _: (b"12345678", ""))
+    monkeypatch.setattr(cache, "_MOST_FILES", 3)
+    for number in range(9):
+        cache.load({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": number}, str(tmp_path / "state"))
+        assert 1 <= len(list((tmp_path / "state.seccomp").iterdir())) <= 3
+
+
+@pytest.mark.parametrize(
+    ("names", "notified", "expected"),
+    [
+        (None, False, 4),
+        ([], False, 0),
+        (["TSYNC", "LOG"], False, 2),
+        (["SPEC_ALLOW", "SPEC_ALLOW"], False, 4),
+        (["WAIT_KILLABLE_RECV"], False, 0),
+        (["WAIT_KILLABLE_RECV", "TSYNC"], True, 32 | 8),
+        (None, True, 4 | 8),
+    ],
+)
+def test_flags_for_the_kernel(names: list[str] | None, notified: bool, expected: int) -> None:
+    """No flags at all: as runc."""
+    seccomp: dict[str, Any] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [_NOTIFIED] if notified else []}
+    if names is not None:
+        seccomp["flags"] = [f"SECCOMP_FILTER_FLAG_{name}" for name in names]
+    assert flags.bits(seccomp) == expected
+
+
+def test_process_state_for_the_listener() -> None:
+    state = {"ociVersion": "1.3.0", "id": "c", "status": "running", "pid": 1, "bundle": "/b"}
+    expected = {"ociVersion": "1.3.0", "fds": ["seccompFd"], "pid": 7, "state": state}
+    assert listener.process_state({}, 7, state) == expected
+    assert listener.process_state({"listenerMetadata": "m"}, 7, state) == {**expected, "metadata": "m"}
