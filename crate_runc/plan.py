@@ -1,8 +1,3 @@
-        *mounts.plan_readonly(config),
-        *masked_paths.plan_enter(config),
-        *root.plan_readonly(config),
-        *root.plan_enter(config, has_mount_namespace="mount" in wanted, no_pivot=options.no_pivot),
-        *hostname.plan(config),
 """THE ORDER: what creating a container, or running one more process in it, does, in which process, and in which order. Pure.
 
 Two processes walk the lists in strict alternation. The child walks `begin` (the user and pid namespaces), then waits while the parent walks
@@ -175,9 +170,7 @@ def of_child(
         *hostname.plan(config),
     ]
     late_hooks = _hooks(config, "startContainer")
-    seccomp = config.get("linux", {}).get("seccomp")
-    alone = not late_hooks and not (seccomp and process.get("noNewPrivileges") and not _notifies(seccomp))
-    gate = [AwaitStart(program_follows=alone), *late_hooks]
+    gate = [AwaitStart(program_follows=not late_hooks), *late_hooks]
     launch_steps = [
         *_execution_domain(config),
         *_launch(process, config, facts, options, gate, limits_by_parent="user" in wanted),
@@ -277,6 +270,10 @@ def _mounts(bundle: Bundle, facts: HostFacts, wanted: dict[str, str]) -> list[Ch
     foreign_network = "user" in wanted and wanted.get("network") != ""
     label = config.get("linux", {}).get("mountLabel", "")
     steps: list[ChildStep] = []
+    if label:
+        from crate_runc.steps import rare_mounts
+
+        steps = [rare_mounts.NeedLabels(label)]
     late: list[ChildStep] = [*cgroup.plan_setup(), *namespaces.plan_cgroup(wanted)]
     for index, entry in enumerate(config.get("mounts", [])):
         if entry.get("type") in ("cgroup", "cgroup2"):
@@ -290,7 +287,17 @@ def _mounts(bundle: Bundle, facts: HostFacts, wanted: dict[str, str]) -> list[Ch
 
             steps.append(rare_mounts.plan_one(entry, options, mounts.source_in(bundle.path, entry.get("source", "")), index))
         else:
-            steps.append(mounts.plan_one(entry, options, bundle.path, sysfs_of_host=foreign_network, label=label, index=index))
+            steps.append(
+                mounts.plan_one(
+                    entry,
+                    options,
+                    bundle.path,
+                    sysfs_of_host=foreign_network,
+                    own_pids=wanted.get("pid") == "",
+                    label=label,
+                    index=index,
+                )
+            )
     return [*steps, *late]
 
 

@@ -10,9 +10,11 @@ import errno
 import os
 
 from crate_runc import mount_options
+from crate_runc.errors import StepError
 from crate_runc.kernel import mount, path
 from crate_runc.kernel.libc import AT_FDCWD
 from crate_runc.mount_options import MountOptions
+from crate_runc.mount_point import open_target
 from crate_runc.steps.step import ChildStep
 
 TYPE_CHECKING = False
@@ -49,37 +51,37 @@ class UnifiedCgroup(_CgroupMount):
     __slots__ = ()
 
     def apply(self, child: ChildContext) -> None:
-        target = path.make_directory_in_root(child.root, self.destination)
+        target = open_target(child, self.destination, is_directory=True)
         try:
-            if self.has_namespace:
-                try:
-                    mount.mount_on(target, "cgroup", "cgroup2", self.options.flags, self.options.text)
-                    return
-                except OSError as error:
-                    if error.errno not in (errno.EPERM, errno.EBUSY):
-                        raise
-            # EBUSY: a recursive bind of the host's /sys has put the same file system there
-            _bind(_ROOT + _own_paths(child)[""], target, self.options)
+            if not self.has_namespace or not _mounted(target, "cgroup2", self.options.flags, self.options.text):
+                # a recursive bind of the host's /sys may have put the same file system there
+                own = _own_paths(child).get("")
+                if own is None:
+                    raise StepError(
+                        "mount", errno.ENODEV, f"mount a cgroup on {self.destination}: this host has no cgroup hierarchy"
+                    )
+                _bind(_below(_ROOT, _root_of_unified(), own), target, self.options)
         finally:
             os.close(target)
+        if self.options.propagation or self.options.add_recursive or self.options.clear_recursive:
+            _finish(child, self.destination, self.options)
 
 
 class SeveralCgroups(_CgroupMount):
     __slots__ = ()
 
     def apply(self, child: ChildContext) -> None:
-        target = path.make_directory_in_root(child.root, self.destination)
+        target = open_target(child, self.destination, is_directory=True)
         mount.mount_on(target, "tmpfs", "tmpfs", self.options.flags & ~mount.MS_RDONLY, "mode=755")
         os.close(target)
         top = path.open_in_root(child.root, self.destination, os.O_PATH | os.O_DIRECTORY)
         own = _own_paths(child)
-        for name, controllers in _hierarchies(own):
+        for name, root, controllers in _hierarchies(own):
             os.mkdir(name, 0o755, dir_fd=top)
             place = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=top)
-            if self.has_namespace:
-                self._mount(place, controllers)
-            else:
-                _bind(f"{_ROOT}/{name}{own.get(controllers, '/')}", place, self.options)
+            text = f"none,{controllers}" if controllers.startswith("name=") else controllers
+            if not self.has_namespace or not _mounted(place, "cgroup", self.options.flags | _SAFE, text):
+                _bind(_below(f"{_ROOT}/{name}", root, own[controllers]), place, self.options)
             os.close(place)
             for controller in controllers.split(","):
                 if "," in controllers and controller != name:
@@ -87,10 +89,18 @@ class SeveralCgroups(_CgroupMount):
         if self.options.readonly:
             mount.set_attributes(top, add=mount.ATTR_RDONLY)
         os.close(top)
+        _finish(child, self.destination, self.options)
 
-    def _mount(self, place: int, controllers: str) -> None:
-        text = controllers.replace("name=systemd", "none,name=systemd")
-        mount.mount_on(place, "cgroup", "cgroup", self.options.flags | _SAFE, text)
+
+def _mounted(place: int, kind: str, flags: int, text: str) -> bool:
+    """False where a user namespace may not mount the hierarchy, or it is there already: then its own part is bound."""
+    try:
+        mount.mount_on(place, "cgroup", kind, flags, text)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EBUSY):
+            raise
+        return False
+    return True
 
 
 def _bind(source: str, target: int, options: MountOptions) -> None:
@@ -100,6 +110,17 @@ def _bind(source: str, target: int, options: MountOptions) -> None:
     )
     mount.attach(tree, target)
     os.close(tree)
+
+
+def _finish(child: ChildContext, destination: str, options: MountOptions) -> None:
+    if not (options.propagation or options.add_recursive or options.clear_recursive):
+        return
+    top = path.open_in_root(child.root, destination, os.O_PATH | os.O_DIRECTORY)
+    if options.add_recursive or options.clear_recursive:
+        mount.set_attributes(top, add=options.add_recursive, clear=options.clear_recursive, recursive=True)
+    for flag in options.propagation:
+        mount.mount_on(top, None, None, flag)
+    os.close(top)
 
 
 def _own_paths(child: ChildContext) -> dict[str, str]:
@@ -115,17 +136,38 @@ def _own_paths(child: ChildContext) -> dict[str, str]:
     return {controllers: own for _, controllers, own in lines}
 
 
-def _hierarchies(own: dict[str, str]) -> list[tuple[str, str]]:
-    """(directory below /sys/fs/cgroup, controllers as in /proc/self/cgroup) of each v1 hierarchy. A hybrid host's unified one controls
-    nothing, and runc leaves it out as well."""
+def _below(point: str, root: str, own: str) -> str:
+    """The directory of a cgroup, where `point` shows the hierarchy from its cgroup `root` on, as in a container without a cgroup namespace."""
+    if root != "/" and (own == root or own.startswith(root + "/")):
+        own = own[len(root) :]
+    return f"{point}/{own.lstrip('/')}".rstrip("/")
+
+
+def _root_of_unified() -> str:
+    return next((root for point, root, kind, _ in _cgroup_mounts() if kind == "cgroup2" and point == _ROOT), "/")
+
+
+def _hierarchies(own: dict[str, str]) -> list[tuple[str, str, str]]:
+    """(directory below /sys/fs/cgroup, the cgroup that it shows, controllers as in /proc/self/cgroup) of each v1 hierarchy. A hybrid host's
+    unified one controls nothing, and runc leaves it out as well."""
     found = []
     known = {line: set(line.split(",")) for line in own if line}
+    for point, root, kind, options in _cgroup_mounts():
+        name = point.removeprefix(_ROOT + "/")
+        if kind == "cgroup" and point != name and "/" not in name:
+            words = set(options.split(","))
+            found += [(name, root, controllers) for controllers, members in known.items() if members <= words]
+    return found
+
+
+def _cgroup_mounts() -> list[tuple[str, str, str, str]]:
+    """(mount point, root, type, options of the superblock) of each."""
+    found = []
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
-            before, _, after = line.partition(" - ")
-            point, (kind, _, options) = before.split()[4], after.split()
-            name = point.removeprefix(_ROOT + "/")
-            if kind == "cgroup" and point != name and "/" not in name:
-                words = set(options.split(","))
-                found += [(name, controllers) for controllers, members in known.items() if members <= words]
+            before, separator, after = line.partition(" - cgroup")
+            if separator:
+                root, point = before.split()[3:5]
+                kind, _, options = f"cgroup{after}".split()
+                found.append((point, root, kind, options))
     return found

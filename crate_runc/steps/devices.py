@@ -13,6 +13,7 @@ import stat
 from crate_runc.errors import StepError
 from crate_runc.kernel import mount, path
 from crate_runc.kernel.libc import AT_FDCWD
+from crate_runc.mount_point import open_target
 from crate_runc.steps.step import ChildStep
 
 TYPE_CHECKING = False
@@ -38,7 +39,7 @@ def plan(config: Config, *, bind: bool) -> list[ChildStep]:
         return []
     chosen = {f"/dev/{name}": Device(f"/dev/{name}", "c", numbers, 0o666, 0, 0, bind=bind) for name, numbers in DEFAULT.items()}
     for entry in config.get("linux", {}).get("devices", []):
-        chosen[entry["path"]] = _from_config(entry, bind=bind)
+        chosen[os.path.normpath("/" + entry["path"].lstrip("/"))] = _from_config(entry, bind=bind)
     return [*chosen.values(), DeviceLinks()]
 
 
@@ -55,7 +56,7 @@ def _from_config(entry: dict[str, Any], *, bind: bool) -> Device:
         entry["path"],
         entry["type"],
         numbers,
-        entry.get("fileMode", 0o666) & 0o7777 & 0o7777,
+        entry.get("fileMode", 0o666) & 0o7777,
         entry.get("uid", 0),
         entry.get("gid", 0),
         bind=bind,
@@ -75,13 +76,17 @@ class Device(ChildStep):
         self.bind = bind
 
     def describe(self) -> str:
-        if self.bind:
+        if self._is_bound():
             return f"bind the host's {self.path} on {self.path}"
         owner = f" {self.uid}:{self.gid}" if self.uid or self.gid else ""
         return f"make device {self.path} {self.kind} {self.numbers[0]}:{self.numbers[1]} {self.mode:04o}{owner}"
 
+    def _is_bound(self) -> bool:
+        """A FIFO is no device: everyone may make one."""
+        return self.bind and self.kind != "p"
+
     def apply(self, child: ChildContext) -> None:
-        if self.bind:
+        if self._is_bound():
             self._bind(child)
             return
         parent, _, name = self.path.rpartition("/")
@@ -104,22 +109,28 @@ class Device(ChildStep):
 
     def _check(self, directory: int, name: str) -> None:
         """What an image or a mount has there already may only be that very device."""
-        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-        same = stat.S_IFMT(status.st_mode) == _TYPES[self.kind] and (
+        if not self._is(os.stat(name, dir_fd=directory, follow_symlinks=False)):
+            raise StepError("devices", errno.EEXIST, f"make device {self.path}: something else is there already")
+
+    def _is(self, status: os.stat_result) -> bool:
+        return stat.S_IFMT(status.st_mode) == _TYPES[self.kind] and (
             self.kind == "p" or status.st_rdev == os.makedev(*self.numbers)
         )
-        if not same:
-            raise StepError("devices", errno.EEXIST, f"make device {self.path}: something else is there already")
 
     def _bind(self, child: ChildContext) -> None:
         try:
             tree = mount.clone_tree(AT_FDCWD, self.path)
-            target = path.make_file_in_root(child.root, self.path)
-            mount.attach(tree, target)
+            try:
+                if not self._is(os.fstat(tree)):
+                    numbers = ":".join(str(number) for number in self.numbers)
+                    raise StepError("devices", errno.ENODEV, f"bind device {self.path}: the host's is not {self.kind} {numbers}")
+                target = open_target(child, self.path, is_directory=False)
+                mount.attach(tree, target)
+                os.close(target)
+            finally:
+                os.close(tree)
         except OSError as error:
             raise StepError("devices", error.errno or 0, f"bind device {self.path}: {(error.strerror or '').lower()}") from None
-        os.close(tree)
-        os.close(target)
 
 
 class DeviceLinks(ChildStep):

@@ -26,16 +26,22 @@ _WITHOUT_LABELS = ("proc", "sysfs", "cgroup2")  # SELinux labels their files by 
 
 
 def plan_one(
-    entry: dict[str, Any], options: MountOptions, bundle: str, *, sysfs_of_host: bool, label: str, index: int
+    entry: dict[str, Any], options: MountOptions, bundle: str, *, sysfs_of_host: bool, own_pids: bool, label: str, index: int
 ) -> ChildStep:
     """Of a mount that is not of type cgroup. sysfs_of_host: a network namespace that is not ours forbids a new sysfs in our user namespace,
-    and the host's is bound instead. label: linux.mountLabel; `index` in mounts names the tree that the parent may have cloned."""
+    and the host's is bound instead. own_pids: the pid namespace is a new one. label: linux.mountLabel; `index` in mounts
+    names the tree that the parent may have cloned."""
     source, destination, kind = entry.get("source", ""), entry["destination"], entry.get("type", "")
     if options.bind or kind == "bind":
         return Bind(source_in(bundle, source), destination, options, ("source", str(index)))
     if label and kind not in _WITHOUT_LABELS:
         options.text = f'{options.text},context="{label}"'.lstrip(",")
-    return NewFilesystem(kind, source, destination, options, bind_instead=kind == "sysfs" and sysfs_of_host)
+    bind = "never"
+    if kind == "sysfs":
+        bind = "always" if sysfs_of_host else "if denied"
+    elif kind == "proc" and not own_pids:
+        bind = "if denied"
+    return NewFilesystem(kind, source, destination, options, bind=bind)
 
 
 def plan_readonly(config: Config) -> list[ChildStep]:
@@ -81,23 +87,25 @@ class Bind(ChildStep):
 
 
 class NewFilesystem(ChildStep):
-    __slots__ = ("bind_instead", "destination", "kind", "options", "source")
+    """`bind`: whether the host's /sys, or /proc where it shows the same processes, is bound instead: "always", "if denied", "never"."""
 
-    def __init__(self, kind: str, source: str, destination: str, options: MountOptions, *, bind_instead: bool) -> None:
+    __slots__ = ("bind", "destination", "kind", "options", "source")
+
+    def __init__(self, kind: str, source: str, destination: str, options: MountOptions, *, bind: str) -> None:
         self.kind = kind
         self.source = source
         self.destination = destination
         self.options = options
-        self.bind_instead = bind_instead
+        self.bind = bind
 
     def describe(self) -> str:
-        if self.bind_instead:
+        if self.bind == "always":
             return f"rbind the host's /sys on {self.destination}{self.options.describe()}"
         return f"mount {self.kind} on {self.destination}{self.options.describe()}"
 
     def apply(self, child: ChildContext) -> None:
-        if self.bind_instead:
-            _bind_sys(child, self.destination, self.options)
+        if self.bind == "always":
+            _bind_host(child, self.kind, self.destination, self.options)
             return
         try:
             text = self.options.text if self.kind != "tmpfs" else self._with_mode(child)
@@ -107,9 +115,11 @@ class NewFilesystem(ChildStep):
         try:
             self._mount(child, target, text)
         except OSError as error:
-            if self.kind == "sysfs" and error.errno == errno.EPERM:
-                _bind_sys(child, self.destination, self.options)
+            if self.bind == "if denied" and error.errno == errno.EPERM:
+                _bind_host(child, self.kind, self.destination, self.options)
                 return
+            if self.kind == "proc" and error.errno == errno.EPERM:
+                error.strerror = f"{error.strerror}: a user namespace whose own /proc is partly hidden may not mount another"
             raise named(self.source, self.destination, error) from None
         finally:
             os.close(target)
@@ -181,9 +191,12 @@ class ReadonlyMount(ChildStep):
         os.close(fd)
 
 
-def _bind_sys(child: ChildContext, destination: str, options: MountOptions) -> None:
-    tree = clone_source("/sys", destination, recursive=True)
+def _bind_host(child: ChildContext, kind: str, destination: str, options: MountOptions) -> None:
+    """What is meant for the new file system is true for all that comes along with the host's: its control groups, too (CVE-2023-25809)."""
+    tree = clone_source("/sys" if kind == "sysfs" else "/proc", destination, recursive=True)
     try:
+        if options.add:
+            mount.set_attributes(tree, add=options.add, clear=options.clear & mount.ATTR_ATIME_MASK, recursive=True)
         bind_tree(child, tree, destination, options)
     finally:
         os.close(tree)

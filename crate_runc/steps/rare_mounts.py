@@ -1,6 +1,6 @@
-"""mounts[] with options that few ask for: remount, copy-symlink and dest-nofollow.
+"""mounts[] with options that few ask for: remount, copy-symlink and dest-nofollow; and linux.mountLabel, which needs SELinux.
 
-mount(8) for the first, crun(1) for the others. A remount changes a mount that is there: nothing is made for it.
+mount(8) for the first, crun(1) for the next two. A remount changes a mount that is there: nothing is made for it.
 """
 
 from __future__ import annotations
@@ -29,6 +29,22 @@ def plan_one(entry: dict[str, Any], options: MountOptions, source: str, index: i
     if "copy-symlink" in options.extensions:
         return CopyLink(entry.get("type", ""), source, entry["destination"], options, key)
     return OverLink(entry.get("type", ""), source, entry["destination"], options, key)
+
+
+class NeedLabels(ChildStep):
+    """The label itself is an option of each new file system."""
+
+    __slots__ = ("label",)
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+
+    def describe(self) -> str:
+        return f"see that the host has SELinux, for the label {self.label} of new file systems"
+
+    def apply(self, child: ChildContext) -> None:
+        if not os.path.exists("/sys/fs/selinux/enforce"):
+            raise StepError("mount label", errno.ENOTSUP, "linux.mountLabel: SELinux is disabled or not supported on this host")
 
 
 class _RareMount(ChildStep):

@@ -31,7 +31,8 @@ PROPAGATION = {
 def plan_setup(config: Config) -> list[ChildStep]:
     """What is unbindable could not be bound: the root becomes so at last, and starts as what includes it, private."""
     kind = config.get("linux", {}).get("rootfsPropagation", "") or "rslave"
-    return [Propagation("rprivate" if kind.endswith("unbindable") else kind), BindRoot()]
+    kind = "rprivate" if kind.endswith("unbindable") else kind
+    return [Propagation(kind), BindRoot(some_are_shared=kind not in ("rslave", "rprivate"))]
 
 
 def plan_enter(config: Config, *, has_mount_namespace: bool, no_pivot: bool) -> list[ChildStep]:
@@ -64,13 +65,17 @@ class BindRoot(ChildStep):
     """The clone is attached over the directory it is a clone of: what is mounted there from now on goes away with it. Its parent mount must
     not be shared, or pivot_root(2) refuses and the mounts would show on the host."""
 
-    __slots__ = ()
+    __slots__ = ("some_are_shared",)
+
+    def __init__(self, *, some_are_shared: bool) -> None:
+        self.some_are_shared = some_are_shared
 
     def describe(self) -> str:
         return "bind rootfs on itself, recursively"
 
     def apply(self, child: ChildContext) -> None:
-        _unshare_mount_of(child.rootfs)
+        if self.some_are_shared:
+            _unshare_mount_of(child.rootfs)
         mount.begin(child.rootfs)
         target = os.open(child.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         child.root = mount.clone_tree(target, recursive=True)
@@ -79,16 +84,22 @@ class BindRoot(ChildStep):
 
 
 def _unshare_mount_of(path: str) -> None:
-    """Only rootfsPropagation "shared" leaves shared mounts behind the first step."""
-    with open("/proc/self/mountinfo", "rb") as file:
-        shared = [line.split()[4] for line in file if b" shared:" in line]
-    if not shared:
-        return
-    while path.encode() not in shared:
-        if path in ("", "/"):
-            return
-        path = path.rpartition("/")[0] or "/"
-    mount.mount(None, path, None, mount.MS_PRIVATE)
+    """The mount that holds the directory `path`, and no other: those above may be meant to be shared."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        rows = [line.split() for line in file]
+    found = ["", ""]
+    for row in rows:  # a later one covers an earlier one
+        point = _unescape(row[4])
+        if len(point) >= len(found[0]) and (path + "/").startswith(point.rstrip("/") + "/"):
+            found = [point, " ".join(row[6 : row.index("-")])]
+    if "shared:" in found[1]:
+        mount.mount(None, found[0], None, mount.MS_PRIVATE)
+
+
+def _unescape(field: str) -> str:
+    """mountinfo writes space, tab, newline and backslash as three octal digits."""
+    first, *rest = field.split("\\")
+    return first + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)
 
 
 class SwitchRoot(ChildStep):

@@ -10,6 +10,7 @@ import os
 
 from crate_runc.errors import StepError
 from crate_runc.kernel.calls import At, Buffer, Call, CallError, Label, Value, check
+from crate_runc.mount_point import open_target
 from crate_runc.steps.step import ChildStep, LaunchStep
 
 TYPE_CHECKING = False
@@ -140,7 +141,7 @@ def _bind(child: ChildContext) -> None:
     from crate_runc.kernel import mount, path
 
     assert child.terminal is not None
-    target = path.make_file_in_root(child.root, "/dev/console")
+    target = open_target(child, "/dev/console", is_directory=False)
     tree = mount.clone_tree(int.from_bytes(child.terminal.content, "little"))
     mount.attach(tree, target)
     os.close(tree)
