@@ -10,7 +10,6 @@ import os
 
 from crate_runc.errors import StepError
 from crate_runc.kernel.calls import At, Buffer, Call, CallError, Label, Value, check
-from crate_runc.mount_point import open_target
 from crate_runc.steps.step import ChildStep, LaunchStep
 
 TYPE_CHECKING = False
@@ -138,7 +137,8 @@ def _is_device(fd: Argument, major: int, mask: int) -> list[Item]:
 
 
 def _bind(child: ChildContext) -> None:
-    from crate_runc.kernel import mount, path
+    from crate_runc.kernel import mount
+    from crate_runc.mount_point import open_target
 
     assert child.terminal is not None
     target = open_target(child, "/dev/console", is_directory=False)
