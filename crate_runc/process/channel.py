@@ -30,7 +30,7 @@ class Channel:
 
     def write(self, message: bytes) -> None:
         """A short message without descriptors, in a single write(2)."""
-        os.write(self._socket.fileno(), len(message).to_bytes(4, "big") + message)
+        os.write(self._socket.fileno(), frame(message))
 
     def receive(self) -> tuple[bytes, list[int]]:
         """The next message and its descriptors (close-on-exec, owned by the caller). Raises EOFError when the other side has ended."""
@@ -61,6 +61,11 @@ class Channel:
             parts.append(part)
             count -= len(part)
         return b"".join(parts)
+
+
+def frame(message: bytes) -> bytes:
+    """A message without descriptors, as it goes over the socket."""
+    return len(message).to_bytes(4, "big") + message
 
 
 def pair() -> tuple[Channel, Channel]:

@@ -15,6 +15,7 @@ from crate_runc.steps.step import ChildStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from crate_runc.kernel.calls import Item
     from crate_runc.steps.step import ChildContext
 
 NAME = "start"
@@ -53,7 +54,7 @@ def pass_through(directory: str) -> bool:
 
 
 class AwaitStart(ChildStep):
-    """program_follows: nothing but the execve comes after this, so where a stub makes that, the stub also waits."""
+    """program_follows: nothing comes after this but what a stub can do, so where one executes the program it also waits."""
 
     __slots__ = ("program_follows",)
 
@@ -65,26 +66,32 @@ class AwaitStart(ChildStep):
 
     def apply(self, child: ChildContext) -> None:
         gate = child.fds[NEED]
-        if child.through_stub:
-            from crate_runc.process import stub
-
-            child.gate = gate if self.program_follows else open_gate()
-            child.stub = stub.make(child.path, child.gate)
-            os.set_inheritable(child.gate, True)
+        if child.through_stub and self.program_follows:
+            child.kept += [gate, child.channel.fileno()]
+            child.deferred = wait_items(gate, child.channel.fileno())
+            return
         child.channel.send(b"created")
         child.created = True
-        if child.through_stub and self.program_follows:
-            return
         poll = select.poll()
         poll.register(gate, select.POLLIN)
         poll.poll()
         if not os.read(gate, 1):
             os._exit(1)  # a writer that came and went without a word: `start` was killed
+        if child.through_stub:
+            child.deferred = []
 
 
-def open_gate() -> int:
-    """A gate that is open already."""
-    reading, writing = os.pipe()
-    os.write(writing, b"g")
-    os.close(writing)
-    return reading
+def wait_items(gate: int, socket: int) -> list[Item]:
+    """The same as calls, for the stub. A gate that is opened and closed without a word ends it in silence."""
+    from crate_runc.kernel.calls import Buffer, Call, check
+    from crate_runc.process import channel
+
+    said, ready = channel.frame(b"created"), gate.to_bytes(4, "little") + select.POLLIN.to_bytes(4, "little")
+    heard = Buffer()
+    return [
+        Call("write", socket, said, len(said)),
+        Call("close", socket),
+        Call("ppoll", Buffer(ready), 1, 0, 0, 8),
+        Call("read", gate, Buffer(), 1, store=heard),
+        check(heard, 0xFFFFFFFF, 1),
+    ]

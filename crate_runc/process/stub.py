@@ -1,13 +1,12 @@
-"""The stub: a program of a few hundred bytes that waits at the start gate and executes the container's program, in place of Python.
+"""The stub: a program of a few hundred bytes that executes a list of system calls in place of Python, of which the last is the container's execve.
 
-/proc/PID/exe of the process that calls execve for the container must not be the host's Python: a program that is a link (or a script, or an
-ELF interpreter) `/proc/self/exe` would run it inside the container, which could then write to it (CVE-2019-5736). So before that execve the
-child becomes this stub, which lives in a sealed memfd and is made anew for each container. It needs no library and no memory to speak of, and
-a created container that waits for `start` waits in it.
+/proc/PID/exe of a process that is in a container must not be the host's Python: a program that is a link (or a script, or an ELF
+interpreter) `/proc/self/exe` would run it inside the container, which could then write to it (CVE-2019-5736). The stub lives in a sealed memfd, is made
+anew for each process, and holds nothing but that process's own calls. It needs no library and no memory to speak of. create ends in it, and there the
+created container waits for `start`; exec enters the container with it, from outside, so that no Python is ever in there.
 
-The machine code below is all there is to it, for both architectures: poll(gate), read(gate, 1 byte), set close-on-exec on the gate,
-execve(path, argv, envp) with the stub's own argv and envp; where that fails, write the reason to stderr and exit with status 1. A stub that is
-executed once more has no gate and exits.
+The machine code below is all there is to it, for both architectures: for each entry (program.py) load its arguments, make the system call, or
+compare or add; keep the result; go on to the next entry, to that for an error that is forgiven, or to the one for failures.
 """
 
 from __future__ import annotations
@@ -17,43 +16,56 @@ import fcntl
 import os
 import struct
 
-from crate_runc.kernel.libc import MACHINE
+from crate_runc.kernel.libc import MACHINE, numbers_of
+from crate_runc.process.program import Program
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from crate_runc.kernel.calls import Item
 
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _MFD_EXEC = 0x10  # Linux 6.3: asked for by name where vm.memfd_noexec is 1
 _BASE = 0x400000
-_DATA = 0x200  # where the data starts in the file: pollfd, path, prefix, its length, then 134 pairs (address, length) of texts
-_ERRORS = 134
+_DATA = 0x1000  # where the program starts in the file; in memory it is in pages of its own, even where a page has 64 KiB
+_PLACE = _BASE + 0x10000 + _DATA
 
 _X86_64 = bytes.fromhex(
-    "4889e5"  # mov rbp, rsp
-    "bb00024000"  # mov ebx, data
-    "4883ec10 488b03 48890424"  # pollfd to the stack, where the kernel may write
-    "b80f010000 4889e7 be01000000 31d2 4531d2 41b808000000 0f05"  # ppoll(&pollfd, 1, 0, 0, 8)
-    "31c0 8b3b 4889e6 ba01000000 0f05"  # read(gate, stack, 1)
-    "4883f801 7568"  # cmp rax, 1; jne quit
-    "b848000000 8b3b be02000000 ba01000000 0f05"  # fcntl(gate, F_SETFD, FD_CLOEXEC)
-    "b83b000000 488b7b08 488d7508 488b5500 488d54d510 0f05"  # execve(path, argv, envp)
-    "48f7d8 483d85000000 7602 31c0"  # errno, or 0 where it is beyond the table
-    "448b64c320 448b6cc324"  # its text and the length of that
-    "b801000000 bf02000000 488b7310 488b5318 0f05"  # write(2, prefix)
-    "b801000000 bf02000000 4489e6 4489ea 0f05"  # write(2, text)
-    "b8e7000000 bf01000000 0f05"  # quit: exit_group(1)
+    "41bc20104100 bb08104100"  # entry (r12) = the first; failed (rbx)
+    "31c9"  # loop: for each of 6 arguments
+    "498b54cc28 410fa34c2404 7303 488b12 52"  # its word, or the word at that address, to the stack
+    "ffc1 83f906 75e8"
+    "4159 4158 415a 5a 5e 5f"  # into r9 r8 r10 rdx rsi rdi
+    "418b0424 0fbae010 7255 0f05"  # number; bit 16: jb ours; syscall
+    "498b4c2420 488901"  # result: keep it
+    "483d01f0ffff 730a 418b442408"  # jae error; distance of the next entry
+    "4901c4 ebb7"  # next: entry += distance; jmp loop
+    "f7d8 4c8923 48894308"  # error: which entry, which errno
+    "3d80000000 730f 410fa3442410 7307"  # not one of those that are forgiven: fail
+    "418b44240c ebdc"  # distance for a forgiven error; jmp next
+    "4c8b63f8 488363f800 4d85e4 758a"  # fail: entry = failure; failure = 0; jnz loop
+    "b8e7000000 bf01000000 0f05"  # exit_group(1)
+    "a801 750c 4889f8 48c1e604 4801f0 eb9d"  # ours: offset: rdi + 16 rsi; jmp result
+    "8b0f 21f1 31c0 39d1 0f94c0 4431d0 748d"  # compare: ([rdi] & rsi == rdx) == r10; je result
+    "4c89c0 48f7d8 eb85"  # -r8; jmp result
 )
 _AARCH64 = struct.pack(
-    "<52I",
-    *(0x910003F4, 0xD2804013, 0xF2A00813),  # x20 = sp; x19 = data
-    *(0xD10043FF, 0xF9400260, 0xF90003E0),  # pollfd to the stack
-    *(0x910003E0, 0xD2800021, 0xD2800002, 0xD2800003, 0xD2800104, 0xD2800928, 0xD4000001),  # ppoll
-    *(0xB9400260, 0x910003E1, 0xD2800022, 0xD28007E8, 0xD4000001),  # read
-    *(0xF100041F, 0x540003C1),  # cmp x0, 1; b.ne quit
-    *(0xB9400260, 0xD2800041, 0xD2800022, 0xD2800328, 0xD4000001),  # fcntl
-    *(0xF9400660, 0x91002281, 0xF9400282, 0x8B020E82, 0x91004042, 0xD2801BA8, 0xD4000001),  # execve
-    *(0xCB0003E0, 0xF102141F, 0x54000049, 0xD2800000),  # errno, or 0
-    *(0x8B000E63, 0xB9402075, 0xB9402476),  # its text
-    *(0xD2800040, 0xF9400A61, 0xF9400E62, 0xD2800808, 0xD4000001),  # write
-    *(0xD2800040, 0xAA1503E1, 0xAA1603E2, 0xD2800808, 0xD4000001),  # write
-    *(0xD2800020, 0xD2800BC8, 0xD4000001),  # quit: exit_group(1)
+    "<60I",
+    *(0xD2820413, 0xF2A00833, 0xD2820114, 0xF2A00834),  # entry (x19) = the first; failed (x20)
+    *(0xB9400669, 0x9100A26A, 0xD100C3FF, 0x910003EB, 0xD280000C),  # loop: for each of 6 arguments
+    *(0xF86C794D, 0x1ACC252E, 0x3600004E, 0xF94001AD, 0xF82C796D),  # its word, or the word at that address, to the stack
+    *(0x9100058C, 0xF100199F, 0x54FFFF21),
+    *(0xA94007E0, 0xA9410FE2, 0xA94217E4, 0x9100C3FF),  # into x0 … x5
+    *(0xB9400268, 0x37800368, 0xD4000001),  # number; bit 16: ours; svc
+    *(0xF9401269, 0xF9000120),  # result: keep it
+    *(0xB13FFC1F, 0x54000082, 0xB9400A69),  # b.hs error; distance of the next entry
+    *(0x8B090273, 0x17FFFFE6),  # next: entry += distance; b loop
+    *(0x4B0003E0, 0xA9000293),  # error: which entry, which errno
+    *(0x7102001F, 0x54000122, 0x91004269, 0x53037C0A, 0x386A692A, 0x1200080B, 0x1ACB254A, 0x3600006A),  # not forgiven: fail
+    *(0xB9400E69, 0x17FFFFF3),  # distance for a forgiven error; b next
+    *(0xF85F8293, 0xF81F829F, 0xB5FFFAF3),  # fail: entry = failure; failure = 0; cbnz loop
+    *(0xD2800BC8, 0xD2800020, 0xD4000001),  # exit_group(1)
+    *(0x37000068, 0x8B011000, 0x17FFFFE5),  # ours: offset: x0 + 16 x1; b result
+    *(0xB9400009, 0x0A010129, 0x6B02013F, 0x1A9F17E9, 0xCB0403EA, 0x6B03013F, 0x9A8A03E0, 0x17FFFFDD),  # compare; b result
 )
 _MACHINES = {"x86_64": (62, _X86_64), "aarch64": (183, _AARCH64)}
 
@@ -69,9 +81,10 @@ def is_possible() -> bool:
         return True
 
 
-def make(path: str, gate: int) -> int:
-    """A sealed, close-on-exec memfd to be executed with the program's argv and envp; `gate` must then be open in it under that number."""
-    image = build(MACHINE, os.fsencode(path), gate)
+def make(items: list[Item], on_failure: list[Item], *, told: bool = False) -> tuple[int, Program]:
+    """A sealed, close-on-exec memfd to be executed, and what it says of errors (see Program). The descriptors that the calls name must
+    then be open in it under the same numbers."""
+    program = Program(items, on_failure, numbers=numbers_of(MACHINE), base=_PLACE, told=told)
     flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
     try:
         fd = os.memfd_create("crate-runc", flags | _MFD_EXEC)
@@ -79,31 +92,29 @@ def make(path: str, gate: int) -> int:
         if error.errno != errno.EINVAL:
             raise
         fd = os.memfd_create("crate-runc", flags)
-    os.write(fd, image)
+    image = memoryview(executable(MACHINE, program.content))
+    while image:
+        image = image[os.write(fd, image) :]
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
-    return fd
+    return fd, program
 
 
-def build(machine: str, path: bytes, gate: int) -> bytes:
-    """The bytes of the executable."""
+def build(machine: str, items: list[Item], on_failure: list[Item], *, told: bool = False) -> bytes:
+    """The bytes of the executable, for any of our processors."""
+    return executable(machine, Program(items, on_failure, numbers=numbers_of(machine), base=_PLACE, told=told).content)
+
+
+def executable(machine: str, program: bytes) -> bytes:
+    """An Elf64_Ehdr, then three Elf64_Phdr: the code; the program, which it may write to; and a stack that is not executable."""
     number, code = _MACHINES[machine]
-    texts = [os.strerror(index).lower().encode() + b"\n" for index in range(_ERRORS)]
-    texts[0] = b"failed\n"
-    prefix = b"exec " + path + b": "
-    strings, places = b"", []
-    at = _BASE + _DATA + 32 + 8 * _ERRORS
-    for text in (path + b"\0", prefix, *texts):
-        places.append((at + len(strings), len(text)))
-        strings += text
-    data = struct.pack("<iHH3Q", gate, 1, 0, places[0][0], places[1][0], len(prefix))
-    data += b"".join(struct.pack("<II", *place) for place in places[2:])
-    size = _DATA + len(data) + len(strings)
-    # Elf64_Ehdr, then two Elf64_Phdr: all of the file, readable and executable; and a stack that is not executable
+    text = 64 + 3 * 56
     header = (
         b"\x7fELF\x02\x01\x01"
         + bytes(9)
-        + struct.pack("<HHIQQQIHHHHHH", 2, number, 1, _BASE + 176, 64, 0, 0, 64, 56, 2, 64, 0, 0)
+        + struct.pack("<HHIQQQIHHHHHH", 2, number, 1, _BASE + text, 64, 0, 0, 64, 56, 3, 64, 0, 0)
     )
-    header += struct.pack("<IIQQQQQQ", 1, 5, 0, _BASE, _BASE, size, size, 0x1000)
+    size = text + len(code)
+    header += struct.pack("<IIQQQQQQ", 1, 5, 0, _BASE, _BASE, size, size, 0x10000)
+    header += struct.pack("<IIQQQQQQ", 1, 6, _DATA, _PLACE, _PLACE, len(program), len(program), 0x10000)
     header += struct.pack("<IIQQQQQQ", 0x6474E551, 6, 0, 0, 0, 0, 0, 16)
-    return (header + code).ljust(_DATA, b"\0") + data + strings
+    return (header + code).ljust(_DATA, b"\0") + program

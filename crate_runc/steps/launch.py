@@ -7,6 +7,7 @@ callers depend on the words. What a shell would do with args is not done here.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 
@@ -192,10 +193,22 @@ class Execute(LaunchStep):
         return [Call("execve", path, [*arguments, 0], [*variables, 0], message=f"exec {launch.path or self.arguments[0]}")]
 
     def apply(self, child: ChildContext) -> None:
-        if child.stub < 0:
-            super().apply(child)
+        super().apply(child)
+        if child.deferred is not None:
+            self._become_stub(child, child.deferred)
+
+    def _become_stub(self, child: ChildContext, items: list[Item]) -> None:
+        """With the program's arguments and environment, so that too many of them are an error of create. What stays open in the stub is closed when
+        it executes the program."""
+        from crate_runc.process import program, stub
+
+        kept = [*child.kept, child.procfs] if child.procfs >= 0 else child.kept
+        closing: list[Item] = [Call("fcntl", fd, fcntl.F_SETFD, fcntl.FD_CLOEXEC) for fd in kept]
+        fd, _ = stub.make([*closing, *items], program.complaint(), told=True)
         try:
-            os.execve(child.stub, self.arguments, child.environment)
+            for number in kept:
+                os.set_inheritable(number, True)
+            os.execve(fd, self.arguments, child.environment)
         except OSError as error:
             raise StepError("execute", error.errno or 0, f"exec {child.path}: {(error.strerror or '').lower()}") from None
 

@@ -26,6 +26,13 @@ def namespace_paths(config: Config) -> dict[str, str]:
     return {entry["type"]: entry.get("path", "") for entry in config.get("linux", {}).get("namespaces", [])}
 
 
+def joins_before_user(wanted: dict[str, str], euid: int) -> list[str]:
+    """The namespaces that are joined before the user namespace is made: they belong to another, over which nobody has a right from within."""
+    if euid != 0 or wanted.get("user") != "":
+        return []
+    return [kind for kind in ("network", "ipc", "uts", "cgroup", "time", "pid") if wanted.get(kind)]
+
+
 class Step:
     """One effect on the system: what it is can be printed before it is done."""
 
@@ -63,8 +70,15 @@ class LaunchStep(ChildStep):
     def apply(self, child: ChildContext) -> None:
         from crate_runc.kernel import calls, perform
 
+        items = self.calls(child)
+        if child.deferred is not None:
+            for item in items:
+                if isinstance(item, calls.Call):
+                    item.message = item.message or self.describe()
+            child.deferred += items
+            return
         try:
-            perform.perform(self.calls(child))
+            perform.perform(items)
         except calls.CallError as error:
             raise self.failure(error) from None
 
@@ -76,9 +90,9 @@ class LaunchStep(ChildStep):
 
 class ParentContext:
     """`pid`: the child, first the one that makes the user namespace, then the container's init. `hook_state`: what hooks read, but for
-    pid and status."""
+    pid and status. `in_cgroup`: the child came through the cgroup's entrance; `in_unified`: and was born in the unified one."""
 
-    __slots__ = ("bundle", "cgroup", "config", "hook_state", "pid")
+    __slots__ = ("bundle", "cgroup", "config", "hook_state", "in_cgroup", "in_unified", "pid")
 
     def __init__(self, config: Config, bundle: str, cgroup: Cgroup, hook_state: dict[str, Any]) -> None:
         self.config = config
@@ -86,6 +100,7 @@ class ParentContext:
         self.cgroup = cgroup
         self.hook_state = hook_state
         self.pid = 0
+        self.in_cgroup = self.in_unified = False
 
 
 class LaunchContext:
@@ -130,7 +145,8 @@ class ChildContext(LaunchContext):
 
     own_cgroups: /proc/self/cgroup as it was before this process got a cgroup namespace, where it has one; in it every cgroup is `/`.
 
-    through_stub: this process runs from the host's own Python and must not be the one that executes the program, see process/stub.py.
+    through_stub: this process runs from the host's own Python and must not be the one that executes the program, see process/stub.py. deferred: from
+    when on steps are calls of the stub, those calls; kept: the descriptors that stay open in it.
     """
 
     __slots__ = (
@@ -139,16 +155,16 @@ class ChildContext(LaunchContext):
         "channel",
         "config",
         "created",
+        "deferred",
         "fds",
-        "gate",
         "hook_state",
+        "kept",
         "mask_directory",
         "mask_file",
         "own_cgroups",
         "parent_attaches",
         "root",
         "rootfs",
-        "stub",
         "through_stub",
     )
 
@@ -167,7 +183,8 @@ class ChildContext(LaunchContext):
         self.own_cgroups = ""
         self.created = False
         self.through_stub = False
-        self.stub = self.gate = -1
+        self.deferred: list[Item] | None = None
+        self.kept: list[int] = []
         self._heard: list[bytes] = []
 
     def expect(self, message: bytes) -> None:
