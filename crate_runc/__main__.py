@@ -1,6 +1,6 @@
 """The entry: `python -I -S -X utf8 …/crate_runc/__main__.py ARGUMENTS`, started by the launcher.
 
-The child of a verb that makes a process is started before anything else is loaded, so that both interpreters start at once.
+The child of exec is started before anything else is loaded, so that both interpreters start at once.
 """
 
 import gc
@@ -23,11 +23,7 @@ def _verb(arguments: list[str]) -> str:
 
 
 def _start_child(verb: str) -> None:
-    if verb in ("create", "run"):
-        from crate_runc.process import start
-
-        start.fork_early()
-    elif verb == "exec":
+    if verb == "exec":
         from crate_runc.process import start
 
         start.seal_early()

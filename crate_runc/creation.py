@@ -14,18 +14,20 @@ from crate_runc.lifecycle import has_own_pid_namespace, remove_resctrl, run_post
 from crate_runc.process import parent, start, start_gate
 from crate_runc.state import store as state_store
 from crate_runc.state.record import ContainerState
-from crate_runc.steps.step import ParentContext, namespace_paths
+from crate_runc.steps.step import ChildContext, ParentContext, namespace_paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, NoReturn
 
     from crate_runc.config import Bundle
     from crate_runc.host import HostFacts
     from crate_runc.plan import Options
+    from crate_runc.process.channel import Channel
     from crate_runc.process.parent import Init
+    from crate_runc.process.start import Child
     from crate_runc.state.store import StateStore
 
 
@@ -110,7 +112,6 @@ class Creation:
     def undo(self, *, started: bool = False) -> None:
         """Init has been killed. Only a container that was started, in the pid namespace of others, can have more processes than that; who else
         is in the cgroup belongs to another container that names the same path."""
-        start.discard_early()
         try:
             if started and not has_own_pid_namespace(self.state.config):
                 self.group.kill()
@@ -119,37 +120,74 @@ class Creation:
         except CgroupError:
             pass
         remove_resctrl(self.state)
-        run_poststop_hooks(self.state)
         self.entry.remove()
+        run_poststop_hooks(self.state)
 
     def _walk(self) -> Init:
         configuration = self.bundle.config
         prepare, attach = self.parent_lists
         gate = start_gate.make(self.entry.directory)
-        fds = parent.open_needs(plan.needs(configuration, self.options, create=True), {start_gate.NEED: gate})
+        ready = {start_gate.NEED: gate}
+        if configuration.get("hooks", {}).get("startContainer"):
+            from crate_runc import lifecycle_hooks
+
+            ready["failure", ""] = lifecycle_hooks.open_failure(self.entry.directory)
+        fds = parent.open_needs(plan.needs(configuration, self.options, create=True), ready)
         if sources := plan.sources(configuration, self.facts):
             from crate_runc import mount_sources
 
             fds += mount_sources.open_all(sources, configuration, self.bundle.path)
-        child = start.take(namespace_paths(configuration))
         state_json = self.state.as_state_json("creating")
         hook_state: dict[str, Any] = {
             name: state_json[name] for name in ("ociVersion", "id", "bundle", "annotations") if name in state_json
         }
+        seccomp = compiled_seccomp(configuration, os.path.dirname(self.entry.directory))
+        message = None
+        wanted = namespace_paths(configuration)
+        if start.is_sealed(wanted):
+            child = start.start_sealed(wanted)
+            message = parent.inputs(
+                self.bundle,
+                self.facts,
+                self.options,
+                hook_state,
+                entered=child.in_user_namespace,
+                attaches=bool(attach),
+                seccomp=seccomp,
+            )
+        else:
+            child = self._fork(fds, hook_state, seccomp)
         context = ParentContext(configuration, self.bundle.path, self.group, hook_state)
-        message = parent.inputs(
-            self.bundle,
-            self.facts,
-            self.options,
-            hook_state,
-            entered=child.in_user_namespace,
-            attaches=bool(attach),
-            seccomp=compiled_seccomp(configuration, os.path.dirname(self.entry.directory)),
-        )
         on_listener = listener_of(configuration, {**hook_state, "status": "creating"})
         return parent.walk(
             child, prepare, attach, context, message, fds, meanwhile=self._record, on_listener=on_listener
         )
+
+
+    def _fork(self, fds: list[int], hook_state: dict[str, Any], seccomp: bytes) -> Child:
+        """A child that inherits all that it will do, born in its cgroup."""
+        from crate_runc.process import child as contained
+
+        configuration, attaches = self.bundle.config, bool(self.parent_lists[1])
+        needs = plan.needs(configuration, self.options, create=True) + plan.sources(configuration, self.facts)
+        lists = plan.of_child(self.bundle, self.facts, self.options)
+        wanted = namespace_paths(configuration)
+        entrance = self.group.entrance()
+
+        def body(channel: Channel, is_init: bool) -> NoReturn:
+            self.entry.forget()
+            child = ChildContext(configuration, self.bundle.path, self.bundle.rootfs, channel, hook_state)
+            child.fds = dict(zip(needs, fds, strict=True))
+            child.through_stub = True
+            child.seccomp = seccomp
+            child.parent_attaches = attaches
+            contained.become(child, lists, entrance, is_init=is_init, entered=is_init and "user" in wanted)
+
+        try:
+            return start.fork(wanted, entrance, body)
+        finally:
+            if entrance:
+                entrance.close()
 
 
 def compiled_seccomp(configuration: dict[str, Any], state_root: str) -> bytes:

@@ -7,7 +7,7 @@ the root switch, and `launch`, which ends in execve. The one overlap: the parent
 
 from __future__ import annotations
 
-from crate_runc.steps.step import namespace_paths
+from crate_runc.steps.step import joins_before_user, namespace_paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from crate_runc.config import Bundle
     from crate_runc.host import HostFacts
     from crate_runc.steps.step import ChildStep, Config, ParentStep, Step
+
+    # begin, setup, enter, launch
+    ChildLists = tuple[list[ChildStep], list[ChildStep], list[ChildStep], list[ChildStep]]
 
 
 class Options:
@@ -141,18 +144,17 @@ def of_parent(config: Config, facts: HostFacts, container_id: str = "") -> tuple
     return prepare, attach
 
 
-def of_child(
-    bundle: Bundle, facts: HostFacts, options: Options
-) -> tuple[list[ChildStep], list[ChildStep], list[ChildStep], list[ChildStep]]:
+def of_child(bundle: Bundle, facts: HostFacts, options: Options) -> ChildLists:
     """`begin`, `setup`, `enter` and `launch`."""
     from crate_runc.process.start_gate import AwaitStart
     from crate_runc.steps import hostname, keyring, launch, masked_paths, mounts, namespaces, root, terminal
 
     config, process = bundle.config, bundle.config["process"]
     wanted = namespace_paths(config)
+    early = joins_before_user(wanted, facts.euid)
     setup = [
         *keyring.plan(options.container_id, wanted=not options.no_new_keyring),
-        *namespaces.plan_setup(wanted),
+        *namespaces.plan_setup(wanted, early),
         *root.plan_setup(config),
         *masked_paths.plan_setup(config),
         *_mounts(bundle, facts, wanted),
@@ -175,7 +177,9 @@ def of_child(
         *_execution_domain(config),
         *_launch(process, config, facts, options, gate, limits_by_parent="user" in wanted),
     ]
-    return [*namespaces.plan_begin(wanted), *_time(config, wanted)], setup, enter, launch_steps
+    begin = namespaces.plan_begin(wanted, early)
+    time = _time(config, wanted)
+    return [*time, *begin] if "time" in early else [*begin, *time], setup, enter, launch_steps
 
 
 def begin_of_init(begin: list[ChildStep]) -> list[ChildStep]:
@@ -220,6 +224,8 @@ def needs(config: Config, options: Options, *, create: bool) -> list[tuple[str, 
     if create:
         wanted += [("namespace", path) for path in namespace_paths(config).values() if path]
         wanted.append(("gate", ""))
+        if config.get("hooks", {}).get("startContainer"):
+            wanted.append(("failure", ""))
     return wanted
 
 
@@ -274,7 +280,7 @@ def _mounts(bundle: Bundle, facts: HostFacts, wanted: dict[str, str]) -> list[Ch
         from crate_runc.steps import rare_mounts
 
         steps = [rare_mounts.NeedLabels(label)]
-    late: list[ChildStep] = [*cgroup.plan_setup(), *namespaces.plan_cgroup(wanted)]
+    late: list[ChildStep] = [*cgroup.plan_setup(), *namespaces.plan_cgroup(wanted, joins_before_user(wanted, facts.euid))]
     for index, entry in enumerate(config.get("mounts", [])):
         if entry.get("type") in ("cgroup", "cgroup2"):
             steps += late

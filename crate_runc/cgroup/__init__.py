@@ -23,6 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from crate_runc.cgroup.entrance import Entrance
     from crate_runc.cgroup.resources import Write
     from crate_runc.host import HostFacts
     from crate_runc.state.record import ContainerState
@@ -73,6 +74,16 @@ class Cgroup:
     def join(self, pid: int) -> None:
         """Move a process (a pid of our namespace) into every hierarchy. Takes some milliseconds: the kernel waits for a grace period."""
         raise NotImplementedError
+
+    def entrance(self) -> Entrance | None:
+        """For a process that is to be born in this cgroup, which has been created; the caller closes it. None: `join` is the only way. Raises
+        CgroupError."""
+        return None
+
+    def join_unified(self, pid: int) -> None:
+        """What is left to do for a process that came through the entrance, but was not born in the unified hierarchy."""
+        if UNIFIED in self.paths:
+            files.join(self.paths[UNIFIED], pid)
 
     def freeze(self, frozen: bool) -> None:
         raise NotImplementedError

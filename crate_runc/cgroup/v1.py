@@ -9,6 +9,7 @@ import errno
 import os
 
 from crate_runc.cgroup import Cgroup, device_rules, files, paths
+from crate_runc.cgroup.entrance import Entrance, open_entrance
 from crate_runc.cgroup.resources import writes
 from crate_runc.errors import CgroupError, reason
 from crate_runc.host import UNIFIED
@@ -33,6 +34,9 @@ class CgroupV1(Cgroup):
                 if not self.optional:
                     raise CgroupError(f"make cgroup {directory}: {reason(error)}") from None
                 del self.paths[controller]  # as an ordinary user: fine, until a limit is asked for
+                continue
+            if self.optional and not os.access(f"{directory}/cgroup.procs", os.W_OK):
+                del self.paths[controller]  # it was there, and belongs to somebody else
         self.refuse_frozen()
 
     def _make(self, controller: str, directory: str) -> None:
@@ -75,6 +79,9 @@ class CgroupV1(Cgroup):
     def join(self, pid: int) -> None:
         for directory in set(self.paths.values()):  # controllers that are mounted together share a directory
             files.join(directory, pid)
+
+    def entrance(self) -> Entrance | None:
+        return open_entrance(self.paths.get(UNIFIED), {self.paths[name] for name in self.paths if name != UNIFIED})
 
     def freeze(self, frozen: bool) -> None:
         if "freezer" in self.paths:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from crate_runc.cgroup import Cgroup, device_rules, files, paths
+from crate_runc.cgroup.entrance import Entrance, open_entrance
 from crate_runc.cgroup.resources import writes
 from crate_runc.errors import CgroupError, reason
 from crate_runc.host import UNIFIED
@@ -71,6 +72,9 @@ class CgroupV2(Cgroup):
             bpf.attach_device_program(directory, program)
         except OSError as error:
             raise CgroupError(f"limit the devices of cgroup {directory}: {reason(error)}") from None
+
+    def entrance(self) -> Entrance | None:
+        return open_entrance(self.paths.get(UNIFIED), set())
 
     def join(self, pid: int) -> None:
         if self.paths:

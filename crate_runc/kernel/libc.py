@@ -40,6 +40,7 @@ _NUMBERS = {
     "writev": (20, 66),
     "sendmsg": (46, 211),
     "clone": (56, 220),
+    "clone3": (435, 435),
     "execve": (59, 221),
     "fcntl": (72, 25),
     "getcwd": (79, 17),

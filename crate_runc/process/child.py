@@ -15,20 +15,6 @@ from crate_runc.errors import RuncError, StepError
 from crate_runc.host import HostFacts
 from crate_runc.kernel import namespaces, perform, prctl
 from crate_runc.process import frozen, start_gate, stub
-from crate_runc.steps import (
-    cgroup,
-    cgroup_mounts,
-    devices,
-    hostname,
-    keyring,
-    launch,
-    masked_paths,
-    mounts,
-    rlimits,
-    root,
-    terminal,
-    user,
-)
 from crate_runc.steps.namespaces import Unshare, become_root
 from crate_runc.steps.step import ChildContext
 
@@ -36,30 +22,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-    from crate_runc.config import Bundle
-    from crate_runc.plan import Options, Plan
+    from crate_runc.cgroup.entrance import Entrance
+    from crate_runc.plan import ChildLists, Plan
     from crate_runc.process.channel import Channel
     from crate_runc.steps.step import ChildStep, Config
 
 
-# Loaded while the parent reads the bundle, and because nothing can be loaded any more after the root switch.
-_LOADED = (
-    cgroup,
-    cgroup_mounts,
-    devices,
-    hostname,
-    keyring,
-    launch,
-    masked_paths,
-    mounts,
-    perform,
-    rlimits,
-    root,
-    start_gate,
-    stub,
-    terminal,
-    user,
-)
+_LOADED = (start_gate, stub)
+"""The steps that are walked have been loaded with the plan; this is what they load themselves, which they cannot any more after the root switch."""
 
 
 class _Bundle:
@@ -73,11 +43,23 @@ class _Bundle:
         self.rootfs = rootfs
 
 
+def become(child: ChildContext, lists: ChildLists, entrance: Entrance | None, *, is_init: bool, entered: bool) -> NoReturn:
+    """In a forked child, which inherits its lists. Never returns: execve or _exit. is_init: it was started in the new pid namespace; entered: in the
+    user namespace."""
+    try:
+        if entrance:
+            entrance.walk_through()
+        os.umask(0)  # modes in config.json are meant as they are
+        _create(child, lists, entered=entered, is_init=is_init)
+    except BaseException as error:
+        _report(child.channel, child, error)
+    os._exit(1)
+
+
 def run(channel: Channel, *, through_stub: bool, is_init: bool) -> NoReturn:
-    """Never returns: execve or _exit. through_stub: this process runs from the host's own Python, see stub.py; is_init: it was started in the
-    new pid namespace."""
+    """In a fresh interpreter, which is told everything. Never returns. through_stub: this process runs from the host's own Python, see stub.py."""
     gc.disable()
-    os.umask(0)  # modes in config.json are meant as they are
+    os.umask(0)
     child = None
     try:
         message, fds = channel.receive()
@@ -93,7 +75,7 @@ def run(channel: Channel, *, through_stub: bool, is_init: bool) -> NoReturn:
         child.seccomp = inputs["seccomp"]
         child.parent_attaches = inputs["attaches"]
         if process is None:
-            _create(child, bundle, facts, options, entered=inputs["entered"], is_init=is_init)
+            _create(child, plan.of_child(bundle, facts, options), entered=inputs["entered"], is_init=is_init)
         else:
             steps = plan.make_exec(process, bundle.config, facts, options)
             _execute(child, steps, target=fds[-1], flags=inputs["flags"], entered=inputs["entered"])
@@ -104,16 +86,17 @@ def run(channel: Channel, *, through_stub: bool, is_init: bool) -> NoReturn:
     os._exit(1)
 
 
-def _create(child: ChildContext, bundle: Bundle, facts: HostFacts, options: Options, *, entered: bool, is_init: bool) -> None:
-    """entered: the user namespace was made, or joined, before this interpreter started."""
-    begin, setup, enter, launch = plan.of_child(bundle, facts, options)
+def _create(child: ChildContext, lists: ChildLists, *, entered: bool, is_init: bool) -> None:
+    """entered: the user namespace was made, or joined, before this process started."""
+    begin, setup, enter, launch = lists
     has_user_namespace = any(_concerns_user(step) for step in begin)
     if not is_init:
         walk([step for step in begin if not (entered and _concerns_user(step))], child)
         child.channel.send(b"waiting")
     else:
         walk(plan.begin_of_init(begin), child)
-    child.expect(b"prepared")
+    if has_user_namespace or not is_init:
+        child.expect(b"prepared")
     if has_user_namespace:
         become_root()
     prctl.set_dumpable(False)

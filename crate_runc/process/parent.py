@@ -163,19 +163,21 @@ def walk(
     prepare: list[ParentStep],
     attach: list[ParentStep],
     context: ParentContext,
-    message: bytes,
+    message: bytes | None,
     fds: list[int],
     *,
     meanwhile: Callable[[Init], None] | None,
     on_listener: Callable[[Init, int], None] | None = None,
 ) -> Init:
     """From a child that has just been started to a container that is created, or for exec to a program that runs. Raises, and then nothing
-    of the child is left. The fds travel to the child and are closed here. meanwhile: what else there is to do for a create, once init has its
+    of the child is left. message: what a fresh interpreter has to be told; a forked child knows it, and has the fds, which travel to the other. They
+    are closed here. meanwhile: what else there is to do for a create, once init has its
     pid and is busy. on_listener: what becomes of a seccomp listener, by its number in the child."""
     init = Init(child, on_listener)
     try:
         try:
-            init.send(message, fds)
+            if message is not None:
+                init.send(message, fds)
         finally:
             for fd in fds:
                 os.close(fd)
@@ -200,10 +202,11 @@ def walk(
 
 def _prepare(child: Child, prepare: list[ParentStep], context: ParentContext, init: Init) -> None:
     """Joining the cgroup takes milliseconds without work. A fresh interpreter is moved while it still starts, and init is born in the
-    cgroup; a forked child would be kept waiting, so there init is moved while it already sets up."""
+    cgroup; a forked child would be kept waiting: it came through the cgroup's entrance, or init is moved while it already sets up."""
     joins: list[ParentStep] = [step for step in prepare if isinstance(step, JoinCgroup)]
     others = [step for step in prepare if not isinstance(step, JoinCgroup)]
     context.pid = child.pid
+    context.in_cgroup, context.in_unified = child.in_cgroup, child.in_unified
     if child.sealed_start:
         _apply(joins, context)
     if not child.is_init:

@@ -101,6 +101,12 @@ class Entry:
             _unlink(name, self._fd)
         os.rmdir(self.directory)
 
+    def forget(self) -> None:
+        """In a forked child: the lock is its parent's alone, and ends with that."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
     def close(self) -> None:
         """Unlocks at once even where a forked child still has a copy of the file descriptor. May be called twice."""
         if self._fd >= 0:

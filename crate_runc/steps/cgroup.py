@@ -1,6 +1,7 @@
-"""linux.cgroupsPath and linux.resources: the parent makes the cgroup, moves the child into it and sets the limits.
+"""linux.cgroupsPath and linux.resources: the parent makes the cgroup, sees to it that the child is in it, and sets the limits.
 
-A write to cgroup.procs waits 5 to 8 ms for the kernel: the child works meanwhile, and waits only before it looks at its own cgroup.
+A forked child comes in by itself (cgroup/entrance.py). A write to cgroup.procs waits 5 to 20 ms for the kernel: then the child works meanwhile, and
+waits only before it looks at its own cgroup.
 """
 
 from __future__ import annotations
@@ -59,7 +60,10 @@ class JoinCgroup(ParentStep):
         return "move the child into the cgroup"
 
     def apply(self, parent: ParentContext) -> None:
-        parent.cgroup.join(parent.pid)
+        if not parent.in_cgroup:
+            parent.cgroup.join(parent.pid)
+        elif not parent.in_unified:
+            parent.cgroup.join_unified(parent.pid)
 
 
 class ApplyResources(ParentStep):
