@@ -172,9 +172,6 @@ UNSUPPORTED = [
     ("ociVersion", "1.4.0"),
     ("process.apparmorProfile", "docker-default"),
     ("process.selinuxLabel", "system_u:system_r:container_t:s0"),
-    ("mounts[0].uidMappings", [{"containerID": 0, "hostID": 0, "size": 1}]),
-    ("mounts[1].options[0]", "idmap"),
-    ("mounts[1].options[0]", "ridmap"),
     ("linux.mountLabel", "system_u:object_r:container_file_t:s0"),
 ]
 
