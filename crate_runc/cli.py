@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import sys
 
-from crate_runc.errors import RuncError, UsageError, reason
+from crate_runc.errors import RuncError, UsageError, reason, warnings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -234,20 +234,33 @@ class Log:
                 raise RuncError(f"open log {path}: {reason(error)}") from None
 
     def error(self, text: str) -> None:
+        """Callers read the file as one object, or its last line: warnings that came before are told on stderr alone."""
+        for warning in warnings:
+            _write(2, self._line("warning", warning))
+        self._say("error", text)
+
+    def warn(self) -> None:
+        """What a command that did its work has to say."""
+        for warning in warnings:
+            self._say("warning", warning)
+
+    def _say(self, level: str, text: str) -> None:
+        line = self._line(level, text)
+        if self._fd < 0:
+            _write(2, line)
+        else:
+            _write(self._fd, line)
+            _write(2, text.encode("utf-8", "backslashreplace") + b"\n")
+
+    def _line(self, level: str, text: str) -> bytes:
         import time
 
         from crate_runc import strict_json
 
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         if self._json:
-            line = strict_json.dumps({"level": "error", "msg": text, "time": now}) + b"\n"
-        else:
-            line = f'time="{now}" level=error msg={strict_json.dumps(text).decode()}\n'.encode()
-        if self._fd < 0:
-            _write(2, line)
-        else:
-            _write(self._fd, line)
-            _write(2, text.encode("utf-8", "backslashreplace") + b"\n")
+            return strict_json.dumps({"level": level, "msg": text, "time": now}) + b"\n"
+        return f'time="{now}" level={level} msg={strict_json.dumps(text).decode()}\n'.encode()
 
 
 def main(argv: list[str]) -> int:
@@ -260,7 +273,9 @@ def main(argv: list[str]) -> int:
         finally:
             log.open(settings)
         verb = invocation.verb
-        return _run(invocation)
+        status = _run(invocation)
+        log.warn()
+        return status
     except RuncError as error:
         log.error(str(error))
         return 255 if verb == "exec" and not isinstance(error, UsageError) else error.exit_code

@@ -10,6 +10,9 @@ RuncError                exit status 1
 
 from __future__ import annotations
 
+warnings: list[str] = []
+"""What went wrong without failing the command; the command line tells it at the end."""
+
 
 class RuncError(Exception):
     exit_code = 1

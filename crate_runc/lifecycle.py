@@ -50,7 +50,11 @@ def start(store: StateStore, container_id: str) -> None:
         if status != "created":
             raise StateError(f"cannot start a container in the {status} state")
         relay = _notify_relay(entry)
-        _pass_gate(entry, state)
+        try:
+            _pass_gate(entry, state)
+        except StepError:  # a hook failed
+            _remove(entry, state, cgroup.from_state(state, host.probe()))
+            raise
     if relay:
         process = pidfd.open_process(state.pid)
         relay.wait(process, state.pid)
@@ -150,48 +154,22 @@ def _notify_relay(entry: Entry) -> Relay | None:
 
 
 def _pass_gate(entry: Entry, state: ContainerState) -> None:
-    """From created to running."""
+    """From created to running. Raises StepError where a hook fails, and then the container must be destroyed."""
     if not start_gate.pass_through(entry.directory):
         raise StateError("cannot start a container that has stopped")
     state.move_to("running")
     entry.save(state)
-    for hook in state.config.get("hooks", {}).get("poststart", []):
-        _run_poststart_hook(entry, state, hook)
+    if state.config.get("hooks"):
+        from crate_runc import lifecycle_hooks
+
+        lifecycle_hooks.poststart(state, entry.directory)
 
 
-def _run_poststart_hook(entry: Entry, state: ContainerState, hook: dict[str, Any]) -> None:
-    """runtime-spec 1.3: a hook that fails here stops the container."""
-    from crate_runc.steps import hooks
+def run_poststop_hooks(state: ContainerState) -> None:
+    if state.config.get("hooks", {}).get("poststop"):
+        from crate_runc import lifecycle_hooks
 
-    try:
-        hooks.run("poststart", hook, _hook_state(state, "running"))
-    except StepError:
-        try:
-            _send(state, signals.SIGKILL)
-        except StateError:
-            pass
-        raise
-
-
-def run_poststop_hooks(state: ContainerState) -> list[str]:
-    """All run; their failures are returned, as the container is gone anyway."""
-    entries = state.config.get("hooks", {}).get("poststop", [])
-    if not entries:
-        return []
-    from crate_runc.steps import hooks
-
-    failures = []
-    for hook in entries:
-        try:
-            hooks.run("poststop", hook, _hook_state(state, "stopped"))
-        except StepError as error:
-            failures.append(str(error))
-    return failures
-
-
-def _hook_state(state: ContainerState, status: str) -> dict[str, Any]:
-    value = state.as_state_json(status)
-    return {name: value[name] for name in ("ociVersion", "id", "status", "pid", "bundle", "annotations") if name in value}
+        lifecycle_hooks.poststop(state)
 
 
 def _remove(entry: Entry, state: ContainerState, group: Cgroup) -> None:

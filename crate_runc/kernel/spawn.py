@@ -21,7 +21,7 @@ def run(
     share_output: bool = False,
 ) -> tuple[int, bytes]:
     """(exit status, output): `text` is the program's stdin, a negative status is the signal that ended it. Its stdout and stderr together
-    are returned, unless it shares the caller's. Raises TimeoutError (the program is killed first) and OSError when it cannot be started.
+    are returned, unless it shares the caller's. Raises TimeoutError (the program and its session are killed first) and OSError when it cannot be started.
     """
     in_read, in_write = os.pipe()
     out_read, out_write = os.pipe()
@@ -42,7 +42,7 @@ def run(
             raise OSError(int(failure), os.strerror(int(failure)), path)
         output = _talk(in_write, out_read, process, text, None if timeout is None else time.monotonic() + timeout)
     except BaseException:
-        pidfd.send_signal(process, signals.SIGKILL)
+        _kill_session(pid)
         raise
     finally:
         _, status = os.waitpid(pid, 0)
@@ -51,8 +51,17 @@ def run(
     return os.waitstatus_to_exitcode(status), output
 
 
+def _kill_session(pid: int) -> None:
+    """The program, which has not been collected yet, and what it started in its own process group."""
+    try:
+        os.killpg(pid, signals.SIGKILL)
+    except ProcessLookupError:
+        os.kill(pid, signals.SIGKILL)  # it has not come so far
+
+
 def _execute(path: str, arguments: list[str], environment: dict[str, str], tell: int) -> None:
     try:
+        os.setsid()
         signals.reset()
         os.chdir("/")
         os.set_inheritable(tell, False)

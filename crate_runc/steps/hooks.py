@@ -1,9 +1,13 @@
 """hooks: programs that run at six moments of a container's life, with its state on stdin (runtime-spec, config.md "POSIX-platform Hooks").
 
-A hook gets the environment its entry names and nothing of the process's or ours, descriptors 0 to 2, and / as working directory.
+A hook gets the environment its entry names and nothing of the process's or ours, descriptors 0 to 2, and / as working directory. What it prints is
+part of the error where it fails, and otherwise nobody's. One that is not done in time is killed with all that it started and that did not
+leave its session. Hooks after the program's start are run from lifecycle_hooks.py.
 """
 
 from __future__ import annotations
+
+import os
 
 from crate_runc import strict_json
 from crate_runc.errors import StepError
@@ -15,6 +19,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from crate_runc.steps.step import ChildContext, Config, ParentContext
+
+FAILURE = "failure"
+"""In the container's directory: why a startContainer hook kept its program from running."""
 
 
 def plan_parent(config: Config) -> list[ParentStep]:
@@ -52,8 +59,15 @@ class ContainerHook(ChildStep):
         return f"run the {self.kind} hook {self.entry['path']}"
 
     def apply(self, child: ChildContext) -> None:
-        status = "created" if self.kind == "startContainer" else "creating"
-        run(self.kind, self.entry, {**child.hook_state, "status": status, "pid": child.own_pid()})
+        late = self.kind == "startContainer"
+        state = {**child.hook_state, "status": "created" if late else "creating", "pid": child.own_pid()}
+        try:
+            run(self.kind, self.entry, state)
+        except StepError as error:
+            if not late:
+                raise
+            os.write(child.fds["failure", ""], str(error).encode("utf-8", "replace"))
+            os._exit(1)  # `start` tells it
 
 
 def run(kind: str, entry: dict[str, Any], state: dict[str, Any]) -> None:
