@@ -9,7 +9,8 @@ import os
 import time
 
 from crate_runc import cgroup, config, host, plan
-from crate_runc.errors import CgroupError, RuncError, StateError, reason
+from crate_runc.errors import CgroupError, StateError
+from crate_runc.handover import check_preserved, compiled_seccomp, connect_pidfd_socket, listener_of, send_pidfd, write_pid_file
 from crate_runc.lifecycle import has_own_pid_namespace, remove_resctrl, run_poststop_hooks
 from crate_runc.process import parent, start, start_gate
 from crate_runc.state import store as state_store
@@ -18,8 +19,6 @@ from crate_runc.steps.step import ChildContext, ParentContext, namespace_paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import _socket
-    from collections.abc import Callable
     from typing import Any, NoReturn
 
     from crate_runc.config import Bundle
@@ -190,26 +189,6 @@ class Creation:
                 entrance.close()
 
 
-def compiled_seccomp(configuration: dict[str, Any], state_root: str) -> bytes:
-    """linux.seccomp as a BPF program, empty where there is none."""
-    seccomp = configuration.get("linux", {}).get("seccomp")
-    if not seccomp:
-        return b""
-    from crate_runc.seccomp import cache
-
-    return cache.load(seccomp, state_root)
-
-
-def listener_of(configuration: dict[str, Any], state: dict[str, Any]) -> Callable[[Init, int], None] | None:
-    """Who gets the descriptor of a filter with SCMP_ACT_NOTIFY."""
-    seccomp = configuration.get("linux", {}).get("seccomp")
-    if not seccomp or not seccomp.get("listenerPath"):
-        return None
-    from crate_runc.seccomp import listener
-
-    return listener.of(seccomp, state)
-
-
 def _check_host(configuration: dict[str, Any], container_id: str) -> list[str]:
     """What rare properties ask of this host, before anything is made. Raises BundleError. The directories that linux.intelRdt will make."""
     linux = configuration.get("linux", {})
@@ -242,61 +221,11 @@ def _check_options(bundle: Bundle, facts: HostFacts, options: Options) -> None:
     check_preserved(options.preserve_fds + options.listen_fds)
 
 
-def check_preserved(count: int) -> None:
-    """Descriptors 3… that the caller promised: those of ours are all close-on-exec."""
-    for fd in range(3, 3 + count):
-        try:
-            given = os.get_inheritable(fd)
-        except OSError:
-            given = False
-        if not given:
-            raise StateError(f"unable to preserve file descriptor {fd}: it is not open")
-
-
 def _listen_fds() -> int:
     """How many sockets the caller passes from descriptor 3 on (sd_listen_fds(3)): none where LISTEN_PID says that they are another's."""
     count = os.environ.get("LISTEN_FDS", "")
     mine = os.environ.get("LISTEN_PID") == str(os.getpid())
     return int(count) if mine and count.isascii() and count.isdigit() and len(count) < 10 else 0
-
-
-def write_pid_file(path: str, pid: int) -> None:
-    """Whoever waits for the file finds it whole."""
-    directory, name = os.path.split(path)
-    temporary = os.path.join(directory, f".{name}")
-    try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-        try:
-            os.write(fd, b"%d" % pid)
-        finally:
-            os.close(fd)
-        os.rename(temporary, path)
-    except OSError as error:
-        raise RuncError(f"write pid file {path}: {(error.strerror or '').lower()}") from None
-
-
-def connect_pidfd_socket(options: Options) -> _socket.socket | None:
-    """Before anything is made. Raises RuncError."""
-    if not options.pidfd_socket:
-        return None
-    from crate_runc.kernel import unix_socket
-
-    try:
-        return unix_socket.connect(options.pidfd_socket)
-    except OSError as error:
-        raise RuncError(f"connect to pidfd socket {options.pidfd_socket}: {reason(error)}") from None
-
-
-def send_pidfd(receiver: _socket.socket, options: Options, pidfd: int, word: bytes) -> None:
-    """One message; with runc its text is "standard" for a container and "setns" for exec. Raises RuncError."""
-    from crate_runc.kernel import unix_socket
-
-    try:
-        unix_socket.send_descriptor(receiver, word, pidfd)
-    except OSError as error:
-        raise RuncError(f"send the pidfd to {options.pidfd_socket}: {reason(error)}") from None
-    finally:
-        receiver.close()
 
 
 def _now() -> str:

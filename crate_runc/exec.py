@@ -6,8 +6,8 @@ import os
 
 from crate_runc import cgroup, host, plan
 from crate_runc.config import Bundle
-from crate_runc.creation import check_preserved, compiled_seccomp, connect_pidfd_socket, listener_of, send_pidfd, write_pid_file
 from crate_runc.errors import StateError
+from crate_runc.handover import check_preserved, compiled_seccomp, connect_pidfd_socket, listener_of, send_pidfd, write_pid_file
 from crate_runc.kernel import namespaces, pidfd
 from crate_runc.process import foreground, parent, start
 from crate_runc.state import store as state_store
