@@ -37,11 +37,11 @@ def _devices(value: Any, where: str, report: Report) -> None:
             report(BundleError(f"{where}[{index}].access", "is required where something is allowed"))
 
 
-def _special(name: str) -> Check:
+def _special(name: str, empty: Any) -> Check:
     """The rules of a property that few ask for are loaded where it is there. Docker writes an empty `blockIO` for everyone."""
 
     def check(value: Any, where: str, report: Report) -> None:
-        if value != {} and value != []:
+        if value != empty:
             from crate_runc import special_resource_rules
 
             special_resource_rules.PROPERTIES[name](value, where, report)
@@ -81,14 +81,14 @@ _CPU = {
     "idle": integer((0, 1)),
 }
 PROPERTIES = {
-    "unified": _special("unified"),
+    "unified": _special("unified", {}),
     "devices": _devices,
     "memory": fields(_MEMORY),
     "cpu": fields(_CPU),
     "pids": fields({"limit": integer(INT64)}),
-    "blockIO": _special("blockIO"),
-    "hugepageLimits": _special("hugepageLimits"),
-    "network": _special("network"),
-    "rdma": _special("rdma"),
+    "blockIO": _special("blockIO", {}),
+    "hugepageLimits": _special("hugepageLimits", []),
+    "network": _special("network", {}),
+    "rdma": _special("rdma", {}),
 }
 resources = fields(PROPERTIES)
