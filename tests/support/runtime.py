@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support import rootfs
 from tests.support.programs import Account, Result, eventually
 
@@ -146,17 +148,25 @@ class OciRuntime:
         self.account = account
         self.directory = directory
         self.root = directory / "root"
+        self.flags: tuple[str, ...] = ()
+        """Of every call, before the verb."""
         self._made: list[str] = []
 
     def __repr__(self) -> str:
         return self.name
 
     def command(self, *arguments: str) -> list[str]:
-        return [self.program, "--root", str(self.root), *arguments]
+        return [self.program, "--root", str(self.root), *self.flags, *arguments]
 
     def call(self, *arguments: str, status: int | None = 0, **options: Any) -> Result:
         """One call, from an empty directory. `status=None` takes any exit status."""
         return self.account.run(self.command(*arguments), status=status, **{"cwd": self.directory} | options)
+
+    def needs_spec(self, minor: int, *, others: tuple[str, ...] = ()) -> None:
+        """Skip the test where the runtime was made for a runtime-spec before 1.`minor`, unless it is one of those that had this earlier."""
+        spec = next((line.split()[1] for line in self.call("--version").out.splitlines() if line.startswith("spec:")), "1.0.0")
+        if int(spec.split(".")[1]) < minor and self.name not in others:
+            pytest.skip(f"needs a runtime for runtime-spec 1.{minor}; this is one for {spec}")
 
     def fails(self, *arguments: str, **options: Any) -> Result:
         result = self.call(*arguments, status=None, **options)
