@@ -209,12 +209,10 @@ def make_exec(process: dict[str, Any], config: Config, facts: HostFacts, options
         from crate_runc.steps import intel_rdt
 
         plan.attach += intel_rdt.plan(config, options.container_id, is_exec=True)
-    domain = _execution_domain(config)
-    joined = cgroup.plan_setup()
-    plan.launch = [*joined, *domain] if domain else []  # its cpuset says which memory nodes there are
-    plan.launch += _launch(
-        process, config, facts, options, [] if domain else joined, limits_by_parent=limits_by_parent, keep_affinity=affinity
-    )
+    plan.launch = [
+        *_execution_domain(config),
+        *_launch(process, config, facts, options, [], limits_by_parent=limits_by_parent, keep_affinity=affinity),
+    ]
     return plan
 
 

@@ -1,4 +1,4 @@
-"""sched_setattr(2) and ioprio_set(2) of another process, set_mempolicy(2) and personality(2) of one's own."""
+"""sched_setattr(2) and ioprio_set(2) of another process, and the numbers for set_mempolicy(2) and personality(2)."""
 
 from __future__ import annotations
 
@@ -59,13 +59,3 @@ def set_scheduler(pid: int, attributes: bytes) -> None:
 
 def set_io_priority(pid: int, io_class: int, level: int) -> None:
     syscall("ioprio_set", _WHO_PROCESS, pid, io_class << _CLASS_SHIFT | level)
-
-
-def set_memory_policy(mode: int, nodes: bytes) -> None:
-    """nodes: a mask in words of 64 bits, empty for none. The policy holds for the process and for what it executes."""
-    syscall("set_mempolicy", mode, nodes or None, 8 * len(nodes) + 1 if nodes else 0)
-
-
-def set_personality(domain: int) -> None:
-    """uname(2) says another machine after LINUX32, also to this process."""
-    syscall("personality", domain)

@@ -6,15 +6,18 @@ The process is in its cgroup by then, whose cpuset says which memory nodes there
 from __future__ import annotations
 
 import errno
+import os
 
 from crate_runc.errors import StepError
 from crate_runc.kernel import scheduling
+from crate_runc.kernel.calls import Call
 from crate_runc.number_list import mask_of, numbers_of
-from crate_runc.steps.step import ChildStep
+from crate_runc.steps.step import ChildStep, LaunchStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from crate_runc.steps.step import ChildContext, Config
+    from crate_runc.kernel.calls import CallError, Item
+    from crate_runc.steps.step import Config, LaunchContext
 
 
 def plan(config: Config) -> list[ChildStep]:
@@ -28,7 +31,7 @@ def plan(config: Config) -> list[ChildStep]:
     return steps
 
 
-class Personality(ChildStep):
+class Personality(LaunchStep):
     __slots__ = ("domain",)
 
     def __init__(self, domain: str) -> None:
@@ -37,11 +40,11 @@ class Personality(ChildStep):
     def describe(self) -> str:
         return f"set the personality {self.domain}"
 
-    def apply(self, child: ChildContext) -> None:
-        scheduling.set_personality(scheduling.PERSONALITIES[self.domain])
+    def calls(self, launch: LaunchContext) -> list[Item]:
+        return [Call("personality", scheduling.PERSONALITIES[self.domain])]
 
 
-class MemoryPolicy(ChildStep):
+class MemoryPolicy(LaunchStep):
     __slots__ = ("flags", "mode", "nodes")
 
     def __init__(self, mode: str, nodes: str, flags: list[str]) -> None:
@@ -52,15 +55,14 @@ class MemoryPolicy(ChildStep):
     def describe(self) -> str:
         return " ".join(["set the memory policy", self.mode, *([f"of nodes {self.nodes}"] if self.nodes else []), *self.flags])
 
-    def apply(self, child: ChildContext) -> None:
-        try:
-            scheduling.set_memory_policy(self.arguments(), mask_of(numbers_of(self.nodes)))
-        except OSError as error:
-            text = (error.strerror or "").lower()
-            if error.errno == errno.EINVAL:
-                text += "; no such node may be used here, or the kernel does not know the mode or the flags"
-            raise StepError("memory policy", error.errno or 0, f"{self.describe()}: {text}") from None
+    def calls(self, launch: LaunchContext) -> list[Item]:
+        """The kernel's count of bits is one more than there are."""
+        mode = scheduling.MEMORY_MODES[self.mode] | sum({scheduling.MEMORY_FLAGS[flag] for flag in self.flags})
+        mask = mask_of(numbers_of(self.nodes))
+        return [Call("set_mempolicy", mode, mask or 0, 8 * len(mask) + 1 if mask else 0)]
 
-    def arguments(self) -> int:
-        """The mode with its flags, as set_mempolicy takes them together."""
-        return scheduling.MEMORY_MODES[self.mode] | sum({scheduling.MEMORY_FLAGS[flag] for flag in self.flags})
+    def failure(self, error: CallError) -> StepError:
+        text = os.strerror(error.errno).lower()
+        if error.errno == errno.EINVAL:
+            text += "; no such node may be used here, or the kernel does not know the mode or the flags"
+        return StepError("memory policy", error.errno, f"{self.describe()}: {text}")

@@ -1,12 +1,14 @@
 """linux.namespaces: join by path or make anew, the user namespace first and the cgroup namespace last (namespaces(7)).
 
-runtime-spec, config-linux.md "Namespaces". Time namespaces are not made here.
+runtime-spec, config-linux.md "Namespaces". Time namespaces are in time_namespace.py.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 
+from crate_runc.errors import StepError
 from crate_runc.kernel import interface, namespaces, prctl
 from crate_runc.steps.step import ChildStep
 
@@ -26,22 +28,25 @@ FLAG_OF = {
 _TOGETHER = ("mount", "network", "ipc", "uts")  # made by one unshare(2), after the pid namespace has its first process
 
 
-def plan_begin(wanted: dict[str, str]) -> list[ChildStep]:
-    """What the child does before it forks the container's init."""
-    return [_step(kind, wanted[kind]) for kind in ("user", "pid") if kind in wanted]
+def plan_begin(wanted: dict[str, str], early: list[str]) -> list[ChildStep]:
+    """What the child does before it forks the container's init. early: what joins_before_user says."""
+    return [
+        *(Join(kind, wanted[kind]) for kind in early if kind in FLAG_OF),
+        *(_step(kind, wanted[kind]) for kind in ("user", "pid") if kind in wanted and kind not in early),
+    ]
 
 
-def plan_setup(wanted: dict[str, str]) -> list[ChildStep]:
-    steps: list[ChildStep] = [Join(kind, wanted[kind]) for kind in _TOGETHER if wanted.get(kind)]
+def plan_setup(wanted: dict[str, str], early: list[str]) -> list[ChildStep]:
+    steps: list[ChildStep] = [Join(kind, wanted[kind]) for kind in _TOGETHER if wanted.get(kind) and kind not in early]
     new = [kind for kind in _TOGETHER if wanted.get(kind) == ""]
     if new:
         steps.append(Unshare(new))
     return [*steps, Loopback()] if "network" in new else steps
 
 
-def plan_cgroup(wanted: dict[str, str]) -> list[ChildStep]:
+def plan_cgroup(wanted: dict[str, str], early: list[str]) -> list[ChildStep]:
     """After the child is in its cgroup: that cgroup becomes the root of the namespace."""
-    return [_step("cgroup", wanted["cgroup"])] if "cgroup" in wanted else []
+    return [_step("cgroup", wanted["cgroup"])] if "cgroup" in wanted and "cgroup" not in early else []
 
 
 def _step(kind: str, path: str) -> ChildStep:
@@ -92,7 +97,13 @@ class Join(ChildStep):
         if self.kind == "cgroup":
             _note_cgroups(child)
         fd = child.fds["namespace", self.path]
-        namespaces.setns(fd, FLAG_OF[self.kind])
+        try:
+            namespaces.setns(fd, FLAG_OF[self.kind])
+        except OSError as error:
+            if error.errno != errno.EINVAL or namespaces.kind_of(fd) == FLAG_OF[self.kind]:
+                raise
+            text = f"join the {self.kind} namespace {self.path}: it is no {self.kind} namespace"
+            raise StepError(self.describe(), errno.EINVAL, text) from None
         if self.kind == "user":
             become_root()
 

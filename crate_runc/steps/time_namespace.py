@@ -90,4 +90,11 @@ class JoinTime(ChildStep):
         return f"join the time namespace {self.path}"
 
     def apply(self, child: ChildContext) -> None:
-        namespaces.setns(child.fds["namespace", self.path], namespaces.NEWTIME)
+        fd = child.fds["namespace", self.path]
+        try:
+            namespaces.setns(fd, namespaces.NEWTIME)
+        except OSError as error:
+            if error.errno != errno.EINVAL or namespaces.kind_of(fd) == namespaces.NEWTIME:
+                raise
+            text = f"join the time namespace {self.path}: it is no time namespace"
+            raise StepError(self.describe(), errno.EINVAL, text) from None
