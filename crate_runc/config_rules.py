@@ -148,7 +148,7 @@ _LINUX = {
     "rootfsPropagation": one_of(PROPAGATIONS),
     "maskedPaths": list_of(absolute),
     "readonlyPaths": list_of(absolute),
-    "mountLabel": unsupported,
+    "mountLabel": process_rules.label,
     "personality": _rare,
 }
 UNSUPPORTED = frozenset(

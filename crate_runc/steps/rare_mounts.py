@@ -43,6 +43,8 @@ class NeedLabels(ChildStep):
         return f"see that the host has SELinux, for the label {self.label} of new file systems"
 
     def apply(self, child: ChildContext) -> None:
+        if '"' in self.label:  # it would end the option, and what follows be another
+            raise StepError("mount label", errno.EINVAL, "linux.mountLabel: a label has no quotation marks")
         if not os.path.exists("/sys/fs/selinux/enforce"):
             raise StepError("mount label", errno.ENOTSUP, "linux.mountLabel: SELinux is disabled or not supported on this host")
 

@@ -177,7 +177,6 @@ UNSUPPORTED = [
     ("ociVersion", "1.4.0"),
     ("process.apparmorProfile", "docker-default"),
     ("process.selinuxLabel", "system_u:system_r:container_t:s0"),
-    ("linux.mountLabel", "system_u:object_r:container_file_t:s0"),
 ]
 
 
