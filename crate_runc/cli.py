@@ -76,10 +76,37 @@ _EXEC: Flags = {
     "tty": SWITCH,
     "user": TEXT,
 }
+_CRIU: Flags = {
+    "auto-dedup": SWITCH,
+    "empty-ns": LIST,
+    "ext-unix-sk": SWITCH,
+    "file-locks": SWITCH,
+    "image-path": TEXT,
+    "lazy-pages": SWITCH,
+    "manage-cgroups-mode": TEXT,
+    "shell-job": SWITCH,
+    "tcp-established": SWITCH,
+    "work-path": TEXT,
+}
 _MANY = 1 << 20
 # verb: (flags, their short forms, fewest and most arguments)
 VERBS: dict[str, tuple[Flags, dict[str, str], int, int]] = {
     "check": ({**_READ, "format": TEXT}, {"b": "bundle", "f": "config"}, 0, 1),
+    "checkpoint": (
+        {
+            **_CRIU,
+            "leave-running": SWITCH,
+            "link-remap": SWITCH,
+            "page-server": TEXT,
+            "parent-path": TEXT,
+            "pre-dump": SWITCH,
+            "status-fd": TEXT,
+            "tcp-skip-in-flight": SWITCH,
+        },
+        {},
+        1,
+        1,
+    ),
     "create": (_CREATE, {"b": "bundle", "f": "config"}, 1, 1),
     "delete": ({"force": SWITCH}, {"f": "force"}, 1, 1),
     "events": ({"interval": TEXT, "stats": SWITCH}, {}, 1, 1),
@@ -102,6 +129,22 @@ VERBS: dict[str, tuple[Flags, dict[str, str], int, int]] = {
     ),
     "ps": ({"format": TEXT}, {"f": "format"}, 1, _MANY),
     "resume": ({}, {}, 1, 1),
+    "restore": (
+        {
+            **_CRIU,
+            "bundle": TEXT,
+            "console-socket": TEXT,
+            "detach": SWITCH,
+            "lsm-mount-context": TEXT,
+            "lsm-profile": TEXT,
+            "no-pivot": SWITCH,
+            "no-subreaper": SWITCH,
+            "pid-file": TEXT,
+        },
+        {"b": "bundle", "d": "detach"},
+        1,
+        1,
+    ),
     "run": (
         {**_CREATE, "detach": SWITCH, "keep": SWITCH, "no-subreaper": SWITCH},
         {"b": "bundle", "d": "detach", "f": "config"},
@@ -303,6 +346,10 @@ def _run(invocation: Invocation) -> int:
             if invocation.verb == "help" and invocation.arguments
             else invocation.verb.removesuffix("help")
         )
+        if asked in ("checkpoint", "restore"):  # podman takes the exit status of this for the answer to whether they work
+            from crate_runc.checkpoint import conversation
+
+            conversation.check_host(invocation.settings.get("criu", ""))
         return _print(help_texts.page(asked))
     from crate_runc import verbs
 

@@ -56,8 +56,7 @@ def start(store: StateStore, container_id: str) -> None:
             _remove(entry, state, cgroup.from_state(state, host.probe()))
             raise
     if relay:
-        process = pidfd.open_process(state.pid)
-        relay.wait(process, state.pid)
+        _await_ready(relay, state.pid)
 
 
 def run(store: StateStore, container_id: str, bundle_path: str, options: Options) -> int:
@@ -142,6 +141,17 @@ def list_states(store: StateStore) -> list[dict[str, Any]]:
     for entry, record in store.entries():
         found.append({**record.as_state_json(entry.status(record)), "owner": record.owner})
     return found
+
+
+def _await_ready(relay: Relay, pid: int) -> None:
+    try:
+        process = pidfd.open_process(pid)
+    except ProcessLookupError:
+        return  # it has ended already
+    try:
+        relay.wait(process, pid)
+    finally:
+        os.close(process)
 
 
 def _notify_relay(entry: Entry) -> Relay | None:

@@ -157,7 +157,7 @@ def _resume(invocation: Invocation) -> int:
 def _update(invocation: Invocation) -> int:
     from crate_runc import update, update_flags
 
-    update.update(_store(invocation), invocation.arguments[0], update_flags.resources(invocation.values))
+    update.update(_store(invocation), invocation.arguments[0], update_flags.resources(invocation.values), flags=invocation.values)
     return 0
 
 
@@ -183,6 +183,27 @@ def _ps(invocation: Invocation) -> int:
     if kind == "json":
         return _print(strict_json.dumps(pids).decode() + "\n")
     return _print(process_list.table(pids, rest or ["-ef"]))
+
+
+def _checkpoint(invocation: Invocation) -> int:
+    from crate_runc.checkpoint import dump
+
+    values = invocation.values
+    with _store(invocation).open(invocation.arguments[0]) as entry:
+        state = entry.load()
+        dump.save(state, entry.status(state), values, invocation.settings.get("criu", ""))
+    if not values.get("leave-running") and not values.get("pre-dump"):
+        from crate_runc import lifecycle
+
+        lifecycle.delete(_store(invocation), invocation.arguments[0], force=True)
+    return 0
+
+
+def _restore(invocation: Invocation) -> int:
+    from crate_runc.checkpoint import restore
+
+    bundle, criu = invocation.values.get("bundle") or ".", invocation.settings.get("criu", "")
+    return restore.run(_store(invocation), invocation.arguments[0], bundle, _options(invocation), invocation.values, criu)
 
 
 def _spec(invocation: Invocation) -> int:
@@ -244,6 +265,7 @@ def _print(text: str) -> int:
 
 _VERBS: dict[str, Callable[[Invocation], int]] = {
     "check": _check,
+    "checkpoint": _checkpoint,
     "create": _create,
     "delete": _delete,
     "events": _events,
@@ -255,6 +277,7 @@ _VERBS: dict[str, Callable[[Invocation], int]] = {
     "plan": _plan,
     "ps": _ps,
     "resume": _resume,
+    "restore": _restore,
     "run": _run,
     "spec": _spec,
     "start": _start,
