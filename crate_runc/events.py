@@ -42,6 +42,11 @@ def run(store: StateStore, container_id: str, *, interval: float, once: bool) ->
 
 def _print_figures(state: ContainerState, mode: str) -> None:
     figures = statistics.read(state.cgroup_paths, mode)
+    rdt = state.config.get("linux", {}).get("intelRdt")
+    if rdt is not None:
+        from crate_runc import resctrl_class
+
+        figures["intel_rdt"] = resctrl_class.figures(rdt, state.id, resctrl_class.mounted_at())
     _print({"type": "stats", "id": state.id, "data": figures})
 
 

@@ -7,7 +7,7 @@ limit of memory and swap together leaves to swap. When a limit cannot be set tho
 from __future__ import annotations
 
 from crate_runc import cgroup, host
-from crate_runc.errors import StateError
+from crate_runc.errors import RuncError, StateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,24 +31,47 @@ _ZERO_MEANS_NOTHING = ("memory", "cpu", "blockIO", "network")
 _ZERO_MEANS_ZERO = ("idle", "burst", "swappiness")
 
 
-def update(store: StateStore, container_id: str, given: Resources) -> None:
-    """`given` has passed the rules. Raises StateError where the container does not run, BundleError for what this host's mode cannot express,
-    CgroupError for what the kernel refuses; then nothing is changed."""
+def update(store: StateStore, container_id: str, given: Resources, flags: Resources | None = None) -> None:
+    """`given` has passed the rules; `flags` are those of the command line, for Intel RDT, which is no part of the resources. Raises StateError
+    where the container does not run, BundleError for what this host's mode cannot express, CgroupError for what the kernel refuses; then nothing
+    is changed."""
     given = said(given)
     with store.open(container_id) as entry:
         state = entry.load()
         if entry.status(state) in ("stopped", "creating"):
             raise StateError("container not running")
-        linux = state.config.setdefault("linux", {})
-        before = linux.get("resources", {})
-        group = cgroup.from_state(state, host.probe())
+        config = state.config
+        rdt = _changed_rdt(config, flags or {})
+        before = config.get("linux", {}).get("resources", {})
         limits = completed(before, given)
         after = merged(before, limits)
-        group.update(limits)
-        if after.get("devices") != before.get("devices"):
-            group.change_devices(before, after)
-        linux["resources"] = after
+        group = cgroup.from_state(state, host.probe())
+        if rdt:
+            _write_rdt(rdt, container_id)
+        try:
+            group.update(limits)
+            if after.get("devices") != before.get("devices"):
+                group.change_devices(before, after)
+        except RuncError:
+            if rdt:
+                _write_rdt(config["linux"]["intelRdt"], container_id)
+            raise
+        config["linux"] = {**config.get("linux", {}), "resources": after, **({"intelRdt": rdt} if rdt else {})}
         entry.save(state)
+
+
+def _write_rdt(wanted: Resources, container_id: str) -> None:
+    from crate_runc import resctrl_class
+
+    resctrl_class.write(wanted, container_id, resctrl_class.mounted_at())
+
+
+def _changed_rdt(config: Resources, flags: Resources) -> Resources | None:
+    if not (flags.get("l3-cache-schema") or flags.get("mem-bw-schema")):
+        return None
+    from crate_runc import resctrl_class
+
+    return resctrl_class.changed(config, flags)
 
 
 def said(given: Resources) -> Resources:
