@@ -46,13 +46,16 @@ def update(store: StateStore, container_id: str, given: Resources, flags: Resour
         limits = completed(before, given)
         after = merged(before, limits)
         group = cgroup.from_state(state, host.probe())
+        changes_devices = after.get("devices") != before.get("devices")
         if rdt:
             _write_rdt(rdt, container_id)
+        if changes_devices:
+            group.change_devices(before, after)
         try:
             group.update(limits)
-            if after.get("devices") != before.get("devices"):
-                group.change_devices(before, after)
         except RuncError:
+            if changes_devices:
+                group.change_devices(after, before)
             if rdt:
                 _write_rdt(config["linux"]["intelRdt"], container_id)
             raise
