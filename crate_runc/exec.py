@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 
-from crate_runc import cgroup, host, plan
-from crate_runc.config import Bundle
-from crate_runc.errors import StateError
-from crate_runc.handover import check_preserved, compiled_seccomp, connect_pidfd_socket, listener_of, send_pidfd, write_pid_file
-from crate_runc.kernel import namespaces, pidfd
-from crate_runc.process import foreground, parent, start
+from crate_runc import cgroup, handover, host, plan
+from crate_runc.errors import StateError, StepError
+from crate_runc.process.entrant import Entrant, EntryContext, Target
 from crate_runc.state import store as state_store
 from crate_runc.steps.step import ParentContext
 
@@ -17,10 +14,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from crate_runc.plan import Options
-    from crate_runc.process.parent import Init
+    from crate_runc.plan import Options, Plan
     from crate_runc.state.record import ContainerState
     from crate_runc.state.store import StateStore
+    from crate_runc.steps.step import ParentStep
 
 
 def run(store: StateStore, container_id: str, process: dict[str, Any], options: Options) -> int:
@@ -36,20 +33,24 @@ def run(store: StateStore, container_id: str, process: dict[str, Any], options: 
         raise StateError("cannot exec in a paused container (use --ignore-paused to override)")
     if status not in ("created", "running"):
         raise StateError("cannot exec in a container that is not running")
-    receiver = connect_pidfd_socket(options)
-    init = _walk(state, process, options, store.root)
+    receiver = handover.connect_pidfd_socket(options)
+    entrant = _enter(state, process, options, store.root)
     try:
         try:
             if receiver:
-                send_pidfd(receiver, options, init.fd, b"setns")
+                handover.send_pidfd(receiver, options, entrant.fd, b"setns")
             if options.pid_file:
-                write_pid_file(options.pid_file, init.pid)
+                handover.write_pid_file(options.pid_file, entrant.pid)
         except BaseException:
-            init.kill()
+            entrant.kill()
             raise
-        return 0 if options.detach else foreground.wait(init)
+        if options.detach:
+            return 0
+        from crate_runc.process import foreground
+
+        return foreground.wait(entrant)
     finally:
-        init.close()
+        entrant.close()
 
 
 def _check_options(process: dict[str, Any], options: Options) -> None:
@@ -58,36 +59,69 @@ def _check_options(process: dict[str, Any], options: Options) -> None:
         raise StateError("cannot use console socket if runc will not detach or allocate tty")
     if terminal and options.detach and not options.console_socket:
         raise StateError("cannot allocate tty if runc will detach without setting console socket")
-    check_preserved(options.preserve_fds)
+    handover.check_preserved(options.preserve_fds)
+    if process.get("apparmorProfile") or process.get("selinuxLabel"):
+        from crate_runc.steps import labels
+
+        labels.check(process)
 
 
-def _walk(state: ContainerState, process: dict[str, Any], options: Options, store_root: str) -> Init:
+def _enter(state: ContainerState, process: dict[str, Any], options: Options, store_root: str) -> Entrant:
+    """Its program runs when this returns; when it raises, nothing is left of it."""
     facts = host.probe()
     steps = plan.make_exec(process, state.config, facts, options)
-    target = pidfd.open_process(state.pid)
-    if not state_store.is_alive(state):  # after pidfd_open: from here on the number cannot be another process's
-        os.close(target)
-        raise StateError("cannot exec in a stopped container")
-    flags = namespaces.differing(state.pid)
-    user_namespace = -1
-    if facts.euid != 0 and flags & namespaces.NEWUSER:
-        user_namespace = os.open(f"/proc/{state.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
-    child = start.take_sealed(user_namespace if user_namespace >= 0 else None)
-    if user_namespace >= 0:
-        os.close(user_namespace)
-    bundle = Bundle(state.bundle, state.config, state.rootfs)
-    context = ParentContext(state.config, state.bundle, cgroup.from_state(state, facts), {})
-    message = parent.inputs(
-        bundle,
-        facts,
-        options,
-        {},
-        entered=child.in_user_namespace,
-        attaches=bool(steps.attach),
-        seccomp=compiled_seccomp(state.config, store_root),
-        process=process,
-        flags=flags,
-    )
-    fds = [*parent.open_needs(plan.needs(state.config, options, create=False), {}), target]
-    on_listener = listener_of(state.config, state.as_state_json("running"))
-    return parent.walk(child, steps.prepare, steps.attach, context, message, fds, meanwhile=None, on_listener=on_listener)
+    console = handover.connect_console(options.console_socket) if options.console_socket else -1
+    target = _target(state)
+    try:
+        context = EntryContext(target, facts.last_capability)
+        context.seccomp = handover.compiled_seccomp(state.config, store_root)
+        late = facts.euid != 0 or facts.in_user_namespace
+        entrant = Entrant(context, steps, preserved=options.preserve_fds, on_host_first=late)
+    finally:
+        target.close()
+    entrant.on_listener = handover.listener_of(state.config, state.as_state_json("running"))
+    parent = ParentContext(state.config, state.bundle, cgroup.from_state(state, facts), {})
+    try:
+        _walk(entrant, steps, parent)
+        if console >= 0:
+            _pass_terminal(entrant, console, options.console_socket)
+    except BaseException:
+        entrant.kill()
+        entrant.close()
+        raise
+    return entrant
+
+
+def _target(state: ContainerState) -> Target:
+    gone = StateError("cannot exec in a stopped container")
+    try:
+        target = Target(state.pid)
+    except ProcessLookupError:
+        raise gone from None
+    if not state_store.is_alive(state):  # after all of it was opened: so none of it can be another process's
+        target.close()
+        raise gone
+    return target
+
+
+def _walk(entrant: Entrant, steps: Plan, parent: ParentContext) -> None:
+    def apply(pid: int, walked: list[ParentStep]) -> None:
+        parent.pid = pid
+        for step in walked:
+            try:
+                step.apply(parent)
+            except OSError as error:
+                where = f" {error.filename}" if error.filename else ""
+                text = f"{step.describe()}:{where} {(error.strerror or '').lower()}"
+                raise StepError(step.describe(), error.errno or 0, text) from None
+
+    apply(entrant.stub, steps.prepare)
+    entrant.enter((lambda pid: apply(pid, steps.attach)) if steps.attach else None)
+
+
+def _pass_terminal(entrant: Entrant, console: int, path: str) -> None:
+    from crate_runc.steps import terminal
+
+    terminal.send_master(console, entrant.terminal, path)
+    os.close(entrant.terminal)
+    entrant.terminal = -1

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from crate_runc.errors import RuncError, StateError, reason
+from crate_runc.errors import RuncError, StateError, StepError, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,6 +60,17 @@ def write_pid_file(path: str, pid: int) -> None:
         os.rename(temporary, path)
     except OSError as error:
         raise RuncError(f"write pid file {path}: {(error.strerror or '').lower()}") from None
+
+
+def connect_console(path: str) -> int:
+    """A connected descriptor, which the caller closes. Raises StepError."""
+    from crate_runc.kernel import unix_socket
+
+    try:
+        return unix_socket.connect(path).detach()
+    except OSError as error:
+        text = (error.strerror or "timed out").lower()
+        raise StepError("console socket", error.errno or 0, f"connect to console socket {path}: {text}") from None
 
 
 def connect_pidfd_socket(options: Options) -> _socket.socket | None:

@@ -65,7 +65,7 @@ class Call:
     forgiven, before and instead of the kernel's words.
     """
 
-    __slots__ = ("arguments", "expected", "forgive", "message", "name", "otherwise", "reason", "store", "then")
+    __slots__ = ("arguments", "expected", "forgive", "message", "name", "origin", "otherwise", "reason", "store", "then")
 
     def __init__(
         self,
@@ -88,6 +88,8 @@ class Call:
         self.otherwise = otherwise
         self.message = message
         self.reason = reason
+        self.origin: object = None
+        """Whose call it is, for whoever tells of its error."""
 
 
 class CallError(Exception):

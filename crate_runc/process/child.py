@@ -14,7 +14,7 @@ from crate_runc import plan
 from crate_runc.errors import RuncError, StepError
 from crate_runc.host import HostFacts
 from crate_runc.kernel import namespaces, perform, prctl
-from crate_runc.process import frozen, start_gate, stub
+from crate_runc.process import start_gate, stub
 from crate_runc.steps.namespaces import Unshare, become_root
 from crate_runc.steps.step import ChildContext
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from crate_runc.cgroup.entrance import Entrance
-    from crate_runc.plan import ChildLists, Plan
+    from crate_runc.plan import ChildLists
     from crate_runc.process.channel import Channel
     from crate_runc.steps.step import ChildStep, Config
 
 
-_LOADED = (start_gate, stub)
+_LOADED = (perform, start_gate, stub)
 """The steps that are walked have been loaded with the plan; this is what they load themselves, which they cannot any more after the root switch."""
 
 
@@ -67,18 +67,13 @@ def run(channel: Channel, *, through_stub: bool, is_init: bool) -> NoReturn:
         options = plan.Options(**inputs["options"])
         facts = HostFacts(**inputs["facts"])
         bundle: Any = _Bundle(inputs["bundle"], inputs["config"], inputs["rootfs"])
-        process = inputs["process"]
         child = ChildContext(bundle.config, bundle.path, bundle.rootfs, channel, inputs["hook_state"])
-        needs = plan.needs(bundle.config, options, create=process is None)
+        needs = plan.needs(bundle.config, options, create=True)
         child.fds = dict(zip(needs + plan.sources(bundle.config, facts), fds, strict=False))
         child.through_stub = through_stub
         child.seccomp = inputs["seccomp"]
         child.parent_attaches = inputs["attaches"]
-        if process is None:
-            _create(child, plan.of_child(bundle, facts, options), entered=inputs["entered"], is_init=is_init)
-        else:
-            steps = plan.make_exec(process, bundle.config, facts, options)
-            _execute(child, steps, target=fds[-1], flags=inputs["flags"], entered=inputs["entered"])
+        _create(child, plan.of_child(bundle, facts, options), entered=inputs["entered"], is_init=is_init)
     except EOFError:
         os._exit(1)
     except BaseException as error:
@@ -106,23 +101,6 @@ def _create(child: ChildContext, lists: ChildLists, *, entered: bool, is_init: b
     _hand_over(child)
     walk(enter, child)
     walk(launch, child)
-
-
-def _execute(child: ChildContext, steps: Plan, *, target: int, flags: int, entered: bool) -> None:
-    """target: a pidfd of the container's init; flags: the namespaces to enter."""
-    child.channel.send(b"waiting")
-    child.expect(b"prepared")
-    prctl.set_dumpable(False)
-    frozen.freeze()
-    namespaces.setns(target, flags & ~(namespaces.NEWUSER if entered else 0))
-    os.close(target)
-    if flags & namespaces.NEWUSER:
-        become_root()
-    _fork_init(child)
-    child.root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    _hand_over(child)
-    walk(steps.enter, child)
-    walk(steps.launch, child)
 
 
 def _hand_over(child: ChildContext) -> None:

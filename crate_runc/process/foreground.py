@@ -12,8 +12,11 @@ from crate_runc.kernel import pidfd, signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from crate_runc.process.entrant import Entrant
     from crate_runc.process.notify_socket import Relay
-    from crate_runc.process.parent import Init
+    from crate_runc.process.parent import Init as OfCreate
+
+    Init = OfCreate | Entrant
 
 _NOT_FORWARDED = frozenset(
     {signals.SIGCHLD, signals.SIGKILL, signals.SIGSTOP, signals.SIGPIPE, signals.SIGWINCH, 23}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import marshal
 import os
 
+from crate_runc import handover
 from crate_runc.errors import StepError
 from crate_runc.kernel import pidfd, signals
 from crate_runc.steps.cgroup import JoinCgroup
@@ -136,11 +137,8 @@ def inputs(
     entered: bool,
     attaches: bool,
     seccomp: bytes,
-    process: Any = None,
-    flags: int = 0,
 ) -> bytes:
-    """The child makes the same plan of them. `attaches`: it waits while the parent walks `attach`; `seccomp`: the compiled filter; `process` and
-    `flags` (the namespaces to enter) are for exec."""
+    """The child makes the same plan of them. `attaches`: it waits while the parent walks `attach`; `seccomp`: the compiled filter."""
     return marshal.dumps(
         {
             "bundle": bundle.path,
@@ -152,8 +150,6 @@ def inputs(
             "entered": entered,
             "attaches": attaches,
             "seccomp": seccomp,
-            "process": process,
-            "flags": flags,
         }
     )
 
@@ -166,13 +162,12 @@ def walk(
     message: bytes | None,
     fds: list[int],
     *,
-    meanwhile: Callable[[Init], None] | None,
+    meanwhile: Callable[[Init], None],
     on_listener: Callable[[Init, int], None] | None = None,
 ) -> Init:
-    """From a child that has just been started to a container that is created, or for exec to a program that runs. Raises, and then nothing
-    of the child is left. message: what a fresh interpreter has to be told; a forked child knows it, and has the fds, which travel to the other. They
-    are closed here. meanwhile: what else there is to do for a create, once init has its
-    pid and is busy. on_listener: what becomes of a seccomp listener, by its number in the child."""
+    """From a child that has just been started to a container that is created. Raises, and then nothing of the child is left. message: what a fresh
+    interpreter has to be told; a forked child knows it, and has the fds, which travel to the other. They are closed here. meanwhile: what else
+    there is to do, once init has its pid and is busy. on_listener: what becomes of a seccomp listener, by its number in the child."""
     init = Init(child, on_listener)
     try:
         try:
@@ -182,16 +177,12 @@ def walk(
             for fd in fds:
                 os.close(fd)
         _prepare(child, prepare, context, init)
-        if meanwhile:
-            meanwhile(init)
+        meanwhile(init)
         if attach:
             init.receive(b"mounted")
             _apply(attach, context)
             init.send(b"attached")
-        if meanwhile:
-            init.receive(b"created")
-        else:
-            init.receive_end()
+        init.receive(b"created")
         init.collect_forker()
     except BaseException:
         init.kill()
@@ -241,20 +232,10 @@ def open_needs(needs: list[tuple[str, str]], ready: dict[tuple[str, str], int]) 
         if need in ready:
             fds.append(ready[need])
         elif kind == "console":
-            fds.append(_connect(path))
+            fds.append(handover.connect_console(path))
         else:
             try:
                 fds.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
             except OSError as error:
                 raise StepError(kind, error.errno or 0, f"open {kind} {path}: {(error.strerror or '').lower()}") from None
     return fds
-
-
-def _connect(path: str) -> int:
-    from crate_runc.kernel import unix_socket
-
-    try:
-        return unix_socket.connect(path).detach()
-    except OSError as error:
-        text = (error.strerror or "timed out").lower()
-        raise StepError("console socket", error.errno or 0, f"connect to console socket {path}: {text}") from None

@@ -125,22 +125,15 @@ def _without_expected(items: list[Item]) -> list[Item]:
     """A call whose result must be a certain one is two entries: the second compares."""
     plain: list[Item] = []
     for item in items:
-        if isinstance(item, Call) and item.expected is not None:
-            result = Buffer()
-            plain.append(
-                Call(
-                    item.name,
-                    *item.arguments,
-                    forgive=item.forgive,
-                    store=result,
-                    otherwise=item.otherwise,
-                    message=item.message,
-                    reason=item.reason,
-                )
-            )
-            plain.append(check(result, 0xFFFFFFFF, item.expected, message=item.message, reason=item.reason))
-        else:
+        if not isinstance(item, Call) or item.expected is None:
             plain.append(item)
+            continue
+        result = Buffer()
+        first = Call(item.name, *item.arguments, forgive=item.forgive, store=result, otherwise=item.otherwise)
+        second = check(result, 0xFFFFFFFF, item.expected)
+        for call in (first, second):
+            call.message, call.reason, call.origin = item.message, item.reason, item.origin
+            plain.append(call)
     return plain
 
 

@@ -58,9 +58,6 @@ class Child:
             pass
 
 
-_early: Child | None = None
-
-
 def is_sealed(wanted: dict[str, str]) -> bool:
     """Whether the child for these namespaces (type: path, "" for a new one) is a sealed one. A container in the pid namespace of others must not
     show them a process that runs from the host's Python."""
@@ -118,30 +115,3 @@ def start_sealed(wanted: dict[str, str]) -> Child:
         return seal.start(new_user_namespace=False, user_namespace=fd)
     finally:
         os.close(fd)
-
-
-def seal_early() -> None:
-    """For exec: a child that needs no user namespace first."""
-    global _early
-    if os.geteuid() == 0:
-        from crate_runc.process import seal
-
-        _early = seal.start(new_user_namespace=False)
-
-
-def take_sealed(user_namespace: int | None) -> Child:
-    """For exec: the child of seal_early, or one that joins the user namespace (an fd) first."""
-    global _early
-    if user_namespace is None and _early is not None:
-        child, _early = _early, None
-        return child
-    from crate_runc.process import seal
-
-    return seal.start(new_user_namespace=False, user_namespace=user_namespace)
-
-
-def discard_early() -> None:
-    global _early
-    if _early is not None:
-        _early.discard()
-        _early = None

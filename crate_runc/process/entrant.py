@@ -1,0 +1,268 @@
+"""The process that exec adds to a container: it enters as the stub (stub.py) and never was anything else there.
+
+The stub starts in the host's namespaces, not dumpable and with no descriptor that leads anywhere on the host but the caller's own 0 to 2 (and those
+that he asked to preserve). There it waits until the parent has moved it to the container's cgroup; then it enters the namespaces by one setns(2), and
+clones the process that is also in the pid namespace, a child of the parent's, which walks `enter` and `launch` as calls (CVE-2016-9962, CVE-2019-5736).
+
+It speaks in records of two 64-bit words: which call failed and why, or one of the words below and a number. The parent takes nothing else from it: in
+the container a process with CAP_SYS_PTRACE may reach it.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+
+from crate_runc.errors import StepError
+from crate_runc.kernel import namespaces, pidfd, prctl, signals
+from crate_runc.kernel.calls import UNEXPECTED, At, Buffer, Call, Label, Value, check
+from crate_runc.process import program, stub
+from crate_runc.steps.step import PASSWD_LIMIT, LaunchContext, LaunchStep
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from crate_runc.kernel.calls import Argument, CallError, Item
+    from crate_runc.plan import Plan
+    from crate_runc.steps.step import ChildStep
+
+_RECORD = 16
+_PID, _TERMINAL, _LISTENER = 1, 2, 3
+_CLONE_PARENT = 0x8000
+
+
+class Target:
+    """The container to enter: pidfd of its first process, closed by whoever made this; root: its root directory, or -1 where the caller may not open
+    that; flags: the namespaces in which it is and the caller is not."""
+
+    __slots__ = ("flags", "pidfd", "root")
+
+    def __init__(self, pid: int) -> None:
+        """Raises ProcessLookupError. Whose pid it is must be checked after this."""
+        self.pidfd = pidfd.open_process(pid)
+        try:
+            self.flags = namespaces.differing(pid)
+        except FileNotFoundError:
+            os.close(self.pidfd)
+            raise ProcessLookupError from None
+        try:
+            self.root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            self.root = -1
+
+    def close(self) -> None:
+        for fd in (self.pidfd, self.root):
+            if fd >= 0:
+                os.close(fd)
+
+
+class EntryContext(LaunchContext):
+    """What the launch steps of an exec are told. last_capability: the number of the kernel's last one."""
+
+    __slots__ = ("last_capability", "socket", "target")
+
+    def __init__(self, target: Target, last_capability: int) -> None:
+        super().__init__()
+        self.target = target
+        self.last_capability = last_capability
+        self.socket = -1
+
+    def held_capabilities(self) -> int:
+        """In a user namespace that is entered, all of them; else what root has, who the stub is."""
+        if self.target.flags & namespaces.NEWUSER:
+            return (2 << self.last_capability) - 1
+        from crate_runc.kernel import capability
+
+        return capability.get()[1]
+
+    def passwd(self) -> bytes:
+        if self.target.root < 0:
+            return b""
+        from crate_runc.kernel import path
+
+        return path.read_small_file_in_root(self.target.root, "/etc/passwd", PASSWD_LIMIT) or b""
+
+    def send_terminal(self, master: Buffer) -> list[Item]:
+        """struct msghdr with one struct cmsghdr of SCM_RIGHTS."""
+        control = Buffer((20).to_bytes(8, "little") + (1).to_bytes(4, "little") * 2 + bytes(8))
+        message: list[Argument] = [0, 0, [_record(_TERMINAL), _RECORD], 1, control, 24, 0]
+        return [
+            Call("offset", Value(master), 0, store=At(control, 16)),
+            Call("sendmsg", self.socket, message, _socket.MSG_NOSIGNAL),
+        ]
+
+    def send_listener(self, listener: Buffer) -> list[Item]:
+        """By write(2) alone, the one call that a filter may not give to the listener, who has nothing yet."""
+        record = _record(_LISTENER)
+        return [
+            Call("offset", Value(listener), 0, store=At(record, 8)),
+            Call("write", self.socket, record, _RECORD),
+            *_await(self.socket),
+        ]
+
+
+class Entrant:
+    """`pid` of the process as the parent sees it, `fd` a pidfd of it, `terminal` the master of its terminal or -1. The parent's own child."""
+
+    __slots__ = ("_program", "_socket", "_stub", "fd", "on_listener", "pid", "terminal")
+
+    def __init__(self, context: EntryContext, steps: Plan, *, preserved: int, on_host_first: bool) -> None:
+        """Starts the stub, which waits for `enter`. on_host_first: /proc/PID of the stub must stay the caller's own until then, or he may not write to
+        it; root writes anyway, and it is closed to all others from the first moment on."""
+        ours, theirs = _socket.socketpair()
+        self._socket = ours
+        context.socket = theirs.fileno()
+        items = _items(context, steps, on_host_first)
+        failed = Call("write", context.socket, program.FAILED, _RECORD)
+        image, self._program = stub.make(items, [failed, Call("exit_group", 1)])
+        self.pid, self.fd, self.terminal = 0, -1, -1
+        self.on_listener: Callable[[Entrant, int], None] | None = None
+        pidfd.close_on_exec_from(3 + preserved)
+        for fd in (context.socket, context.target.pidfd):
+            os.set_inheritable(fd, True)
+        self._stub = os.posix_spawn(f"/proc/self/fd/{image}", ["crate-runc", "exec"], {}, setsigmask=())
+        theirs.close()
+        os.close(image)
+
+    @property
+    def stub(self) -> int:
+        """The pid of the process that enters, as long as `enter` has not been called."""
+        return self._stub
+
+    def enter(self, attach: Callable[[int], None] | None) -> None:
+        """Go on, and return when the program runs. attach: what is done to the final process while it waits. Raises StepError."""
+        self._socket.send(b"g", _socket.MSG_NOSIGNAL)
+        while True:
+            message, fds = self._receive()
+            if not message:
+                break
+            word, number = (int.from_bytes(message[at : at + 8], "little") for at in (0, 8))
+            if word == _PID and not self.pid:
+                self._adopt(number, attach)
+            elif word == _TERMINAL and fds and self.terminal < 0:
+                self.terminal = fds[0]
+            elif word == _LISTENER and self.on_listener:
+                self.on_listener(self, number)
+                self._socket.send(b"l", _socket.MSG_NOSIGNAL)
+            else:
+                raise self._failure(word, number)
+        if not self.pid:
+            raise StepError("enter", 0, f"enter the container: {self._epitaph()}")
+
+    def kill(self) -> None:
+        """End and collect what there is of it."""
+        for pid in (self.pid, self._stub):
+            if pid:
+                try:
+                    os.kill(pid, signals.SIGKILL)
+                    os.waitpid(pid, 0)
+                except (ProcessLookupError, ChildProcessError):
+                    pass
+        self._stub = 0
+
+    def close(self) -> None:
+        self._socket.close()
+        for fd in (self.fd, self.terminal):
+            if fd >= 0:
+                os.close(fd)
+        self.fd = self.terminal = -1
+
+    def _adopt(self, pid: int, attach: Callable[[int], None] | None) -> None:
+        """The stub has cloned the process: it is our child, so its number is nobody else's until we collect it."""
+        os.waitpid(self._stub, 0)
+        self._stub = 0
+        self.fd = pidfd.open_process(pid)
+        self.pid = pid
+        if attach:
+            attach(pid)
+            self._socket.send(b"a", _socket.MSG_NOSIGNAL)
+
+    def _receive(self) -> tuple[bytes, list[int]]:
+        """A whole record, or nothing at the end."""
+        message, fds = b"", []
+        while len(message) < _RECORD:
+            try:
+                part, ancillary, _, _ = self._socket.recvmsg(
+                    _RECORD - len(message), _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC
+                )
+            except ConnectionResetError:
+                part, ancillary = b"", []
+            fds += [int.from_bytes(block[:4], "little") for _, _, block in ancillary if len(block) >= 4]
+            if not part:
+                return b"", fds
+            message += part
+        return message, fds
+
+    def _failure(self, address: int, number: int) -> StepError:
+        try:
+            error = self._program.error_of(address, number)
+        except ValueError:
+            return StepError("enter", 0, "enter the container: the process there says what it cannot know")
+        origin = error.call.origin
+        return origin.failure(error) if isinstance(origin, LaunchStep) else _own_failure(error)
+
+    def _epitaph(self) -> str:
+        code = os.waitstatus_to_exitcode(os.waitpid(self._stub, 0)[1])
+        self._stub = 0
+        return f"the process ended with {f'signal {-code}' if code < 0 else f'status {code}'}"
+
+
+def _own_failure(error: CallError) -> StepError:
+    number = 0 if error.errno == UNEXPECTED else error.errno
+    words = os.strerror(number).lower() if number else "the parent is gone"
+    return StepError("enter", number, f"{error.call.message or 'enter the container'}: {words}")
+
+
+def _items(context: EntryContext, steps: Plan, on_host_first: bool) -> list[Item]:
+    pid, parent, target = _record(_PID), Label(), context.target
+    hide: list[Item] = [Call("prctl", prctl.SET_DUMPABLE, 0)]
+    return [
+        *([] if on_host_first else hide),
+        *_await(context.socket),
+        *_calls(steps.begin, context),
+        *(hide if on_host_first else []),
+        Call("setns", target.pidfd, target.flags, message="enter the container's namespaces"),
+        Call("close", target.pidfd),
+        *(_become_root() if target.flags & namespaces.NEWUSER else []),
+        Call("clone", _CLONE_PARENT | signals.SIGCHLD, 0, 0, 0, 0, store=At(pid, 8), message="clone a process in the container"),
+        check(At(pid, 8), 0xFFFFFFFF, 0, otherwise=parent),
+        *(_await(context.socket) if steps.attach else []),
+        *_calls([*steps.enter, *steps.launch], context),
+        parent,
+        Call("write", context.socket, pid, _RECORD),
+        Call("exit_group", 0),
+    ]
+
+
+def _calls(steps: list[ChildStep], context: EntryContext) -> list[Item]:
+    items: list[Item] = []
+    for step in steps:
+        assert isinstance(step, LaunchStep), step.describe()
+        for item in step.calls(context):
+            if isinstance(item, Call):
+                item.origin = step
+            items.append(item)
+    return items
+
+
+def _await(socket: int) -> list[Item]:
+    """One byte of the parent's."""
+    heard = Buffer()
+    return [Call("read", socket, Buffer(), 1, store=heard), check(heard, 0xFFFFFFFF, 1)]
+
+
+def _become_root() -> list[Item]:
+    """In a user namespace be its user 0 where it has one (EINVAL), in no group of the host's; setgroups is denied in one that maps only its owner."""
+    forgiven = (errno.EPERM, errno.EINVAL)
+    return [
+        Call("setgroups", 0, 0, forgive=forgiven),
+        Call("setresgid", 0, 0, 0, forgive=forgiven),
+        Call("setresuid", 0, 0, 0, forgive=forgiven),
+        Call("prctl", prctl.SET_DUMPABLE, 0),
+    ]
+
+
+def _record(word: int) -> Buffer:
+    return Buffer(word.to_bytes(8, "little") + bytes(8))
