@@ -346,11 +346,12 @@ def _run(invocation: Invocation) -> int:
             if invocation.verb == "help" and invocation.arguments
             else invocation.verb.removesuffix("help")
         )
+        _print(help_texts.page(asked))
         if asked in ("checkpoint", "restore"):  # podman takes the exit status of this for the answer to whether they work
             from crate_runc.checkpoint import conversation
 
             conversation.check_host(invocation.settings.get("criu", ""))
-        return _print(help_texts.page(asked))
+        return 0
     from crate_runc import verbs
 
     return verbs.run(invocation)

@@ -151,7 +151,7 @@ def page(verb: str) -> str:
 
 
 def _program() -> str:
-    verbs = "".join(f"  {verb:<10}{_VERBS[verb][1]}\n" for verb in _VERBS)
+    verbs = "".join(f"  {verb:<12}{_VERBS[verb][1]}\n" for verb in _VERBS)
     return (
         "crate-runc [GLOBAL FLAGS] VERB [FLAGS] [ARGUMENTS]\n\n"
         "An OCI runtime: makes containers from bundles, and is called by engines as runc is.\n\n"
