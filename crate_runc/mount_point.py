@@ -109,19 +109,20 @@ def attach(tree: int, target: int, options: MountOptions) -> None:
         mount.mount_on(tree, None, None, flag)
 
 
-def bind_tree(child: ChildContext, tree: int, destination: str, options: MountOptions) -> None:
-    """Attach a detached tree to `destination`, made as a directory or a file as the tree's root is one. Raises StepError."""
+def bind_tree(child: ChildContext, tree: int, source: str, destination: str, options: MountOptions) -> None:
+    """Attach a detached tree to `destination`, made as a directory or a file as the tree's root is one; `source` is for errors. Raises
+    StepError."""
     is_directory = stat.S_ISDIR(os.fstat(tree).st_mode)
     try:
         target = open_target(child, destination, is_directory=is_directory)
         try:
+            if not is_directory and stat.S_ISDIR(os.fstat(target).st_mode):  # the kernel says EINVAL
+                raise OSError(errno.ENOTDIR, "not a directory: a file cannot be mounted on a directory")
             attach(tree, target, options)
         finally:
             os.close(target)
-    except StepError:
-        raise
     except OSError as error:
-        raise named(destination, destination, error) from None
+        raise named(source, destination, error) from None
 
 
 def named(source: str, destination: str, error: OSError) -> StepError:

@@ -81,7 +81,7 @@ class Bind(ChildStep):
             follow = "src-nofollow" not in self.options.extensions
             tree = clone_source(self.source, self.destination, recursive=self.options.recursive, follow=follow)
         try:
-            bind_tree(child, tree, self.destination, self.options)
+            bind_tree(child, tree, self.source, self.destination, self.options)
         finally:
             os.close(tree)
 
@@ -193,10 +193,11 @@ class ReadonlyMount(ChildStep):
 
 def _bind_host(child: ChildContext, kind: str, destination: str, options: MountOptions) -> None:
     """What is meant for the new file system is true for all that comes along with the host's: its control groups, too (CVE-2023-25809)."""
-    tree = clone_source("/sys" if kind == "sysfs" else "/proc", destination, recursive=True)
+    source = "/sys" if kind == "sysfs" else "/proc"
+    tree = clone_source(source, destination, recursive=True)
     try:
         if options.add:
             mount.set_attributes(tree, add=options.add, clear=options.clear & mount.ATTR_ATIME_MASK, recursive=True)
-        bind_tree(child, tree, destination, options)
+        bind_tree(child, tree, source, destination, options)
     finally:
         os.close(tree)
