@@ -4,7 +4,7 @@ config-linux.md). Loaded by resource_rules where one of them is there; as there,
 from __future__ import annotations
 
 from crate_runc.errors import BundleError
-from crate_runc.shapes import INT64, UINT32, UINT64, fields, integer, list_of, map_of, member, quoted, string
+from crate_runc.shapes import UINT32, UINT64, fields, integer, list_of, map_of, member, quoted, string
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ _UINT16 = (0, (1 << 16) - 1)
 _MIN_WEIGHT, _MAX_WEIGHT = 10, 1000
 # Of the files of cgroup v2 itself those that limit; with the others a configuration would move, freeze or kill processes.
 _CORE_FILES = ("cgroup.max.depth", "cgroup.max.descendants", "cgroup.pressure")
+_NAME_BYTES = 15
 _PAGE_UNITS = ("KB", "MB", "GB")
 
 
@@ -36,7 +37,7 @@ def _weight_devices(value: Any, where: str, report: Report) -> None:
 def _page_size(value: Any, where: str, report: Report) -> None:
     """It becomes part of a file name."""
     digits = value[:-2] if type(value) is str else ""
-    if not (digits.isascii() and digits.isdigit() and value[-2:] in _PAGE_UNITS):
+    if not (digits.isascii() and digits.isdigit() and digits[0] != "0" and value[-2:] in _PAGE_UNITS):
         report(BundleError(where, f"must be the size of a huge page, like 2MB, not {quoted(value)}"))
 
 
@@ -44,6 +45,11 @@ def _word(value: Any, where: str, report: Report) -> None:
     """One word of a line for the kernel."""
     if type(value) is not str or not value or value.split() != [value]:
         report(BundleError(where, f"must be a name without spaces, not {quoted(value)}"))
+
+
+def _interface(value: Any, where: str, report: Report) -> None:
+    if type(value) is not str or value.split() != [value] or "/" in value or len(value) > _NAME_BYTES or value in (".", ".."):
+        report(BundleError(where, f"must be the name of a network interface, not {quoted(value)}"))
 
 
 def _rdma(value: Any, where: str, report: Report) -> None:
@@ -62,7 +68,7 @@ def _unified(value: Any, where: str, report: Report) -> None:
             report(BundleError(where, f"{quoted(name)} is not a file of a cgroup controller"))
 
 
-_DEVICE: dict[str, Check] = {"major": integer((0, INT64[1])), "minor": integer((0, INT64[1]))}
+_DEVICE: dict[str, Check] = {"major": integer(UINT32), "minor": integer(UINT32)}
 _RATES = list_of(fields({**_DEVICE, "rate": integer(UINT64)}, required=("major", "minor", "rate")))
 _BLOCK_IO: dict[str, Check] = {
     "weight": _weight,
@@ -73,7 +79,7 @@ _BLOCK_IO: dict[str, Check] = {
     "throttleReadIOPSDevice": _RATES,
     "throttleWriteIOPSDevice": _RATES,
 }
-_PRIORITY: dict[str, Check] = {"name": _word, "priority": integer(UINT32)}
+_PRIORITY: dict[str, Check] = {"name": _interface, "priority": integer(UINT32)}
 PROPERTIES: dict[str, Check] = {
     "unified": _unified,
     "blockIO": fields(_BLOCK_IO),

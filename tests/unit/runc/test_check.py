@@ -76,6 +76,10 @@ def test_texts_name_the_value_and_what_it_should_be() -> None:
         ("seccomp", {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{**SYSCALL, "args": [{"index": 6, "value": 0, "op": "SCMP_CMP_EQ"}]}]}),
         ("resources", {"blockIO": {"weightDevice": [{"major": 1, "minor": 1}]}}),
         ("resources", {"rdma": {"mlx": {}}}),
+        ("resources", {"blockIO": {"weight": 9}}),
+        ("resources", {"blockIO": {"leafWeight": 1001}}),
+        ("resources", {"blockIO": {"throttleReadBpsDevice": [{"major": -1, "minor": 0, "rate": 1}]}}),
+        ("resources", {"hugepageLimits": [{"pageSize": "02MB", "limit": 1}]}),
         ("resources", {"network": {"priorities": [{"name": "eth0"}]}}),
         ("devices", [{"type": "c", "path": "/dev/x"}]),
     ],
@@ -119,6 +123,16 @@ def test_what_the_rules_take_has_the_right_shape() -> None:
         "cpu": {"cpus": "0, 2-3", "idle": 1, "quota": -1},
         "pids": {"limit": -1},
         "unified": {"io.max": "x"},
+        "blockIO": {
+            "weight": 0,
+            "leafWeight": 10,
+            "weightDevice": [{"major": 0, "minor": 2**32 - 1, "weight": 1000, "leafWeight": 0}],
+            "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 2**64 - 1}],
+            "throttleWriteIOPSDevice": [{"major": 8, "minor": 0, "rate": 0}],
+        },
+        "hugepageLimits": [{"pageSize": "64KB", "limit": 2**64 - 1}],
+        "network": {"classID": 2**32 - 1, "priorities": [{"name": "a" * 15, "priority": 0}]},
+        "rdma": {"mlx5_1": {"hcaHandles": 0}, "x": {"hcaObjects": 2**32 - 1}},
     }
     document["linux"]["namespaces"][0]["path"] = ""
     document["windows"] = {"anything": None}

@@ -112,7 +112,7 @@ WRONG = [
     ("linux.resources.hugepageLimits", [{"pageSize": "../2MB", "limit": 1}], "hugepageLimits[0].pageSize: must be the size of a huge"),
     ("linux.resources.hugepageLimits", [{"pageSize": "2MB"}], "linux.resources.hugepageLimits[0].limit: is required"),
     ("linux.resources.network", {"classID": -1}, "linux.resources.network.classID: must be from 0 to 4294967295"),
-    ("linux.resources.network", {"priorities": [{"name": "a b", "priority": 1}]}, "priorities[0].name: must be a name without spaces"),
+    ("linux.resources.network", {"priorities": [{"name": "a b", "priority": 1}]}, "priorities[0].name: must be the name of a network"),
     ("linux.resources.network", {"priorities": [{"name": "eth0"}]}, "priorities[0].priority: is required"),
     ("linux.resources.rdma", {"mlx": {}}, "linux.resources.rdma.mlx: must have hcaHandles or hcaObjects"),
     ("linux.resources.rdma", {"mlx\nx": {"hcaHandles": 1}}, "must be a name without spaces"),
@@ -143,6 +143,9 @@ WRONG = [
     ("linux.memoryPolicy", {"mode": "MPOL_BIND"}, "linux.memoryPolicy.nodes: MPOL_BIND needs at least one node"),
     ("linux.memoryPolicy", {"mode": "MPOL_BIND", "nodes": "0-9876543210"}, "linux.memoryPolicy.nodes: must be a list"),
     ("linux.memoryPolicy", {"mode": "MPOL_LOCAL", "flags": ["badflag"]}, 'linux.memoryPolicy.flags[0]: unknown "badflag"'),
+    ("process.apparmorProfile", "a\nb", "process.apparmorProfile: must be a string without control characters"),
+    ("process.selinuxLabel", "a\0b", "process.selinuxLabel: must be a string without control characters"),
+    ("process.selinuxLabel", 1, "process.selinuxLabel: must be a string"),
     ("linux.personality", {}, "linux.personality.domain: is required"),
     ("linux.netDevices", {"": {}}, "linux.netDevices: a name is empty"),
     ("linux.netDevices", {"a/b": {}}, 'linux.netDevices["a/b"]: not the name of a network interface'),
@@ -175,8 +178,6 @@ def test_the_first_defect_is_named_by_its_path(path: str, value: Any, message: s
 UNSUPPORTED = [
     ("ociVersion", "2.0.0"),
     ("ociVersion", "1.4.0"),
-    ("process.apparmorProfile", "docker-default"),
-    ("process.selinuxLabel", "system_u:system_r:container_t:s0"),
 ]
 
 
@@ -207,6 +208,8 @@ RIGHT = [
     ("linux.resources.rdma", {"mlx5_1": {"hcaHandles": 3}, "rxe3": {"hcaObjects": 0}}),
     ("linux.resources.unified", {"cgroup.max.depth": "3", "io.max": "8:0 rbps=1\n8:16 rbps=1"}),
     ("linux.netDevices", {"eth0": {}, "eth1.100": {"name": "in%d"}, "wlan0": {"name": ""}}),
+    ("process.apparmorProfile", "docker-default"),
+    ("process.selinuxLabel", "system_u:system_r:container_t:s0:c1,c2"),
     ("linux.intelRdt", {}),
     ("linux.intelRdt", {"closID": "/", "l3CacheSchema": "L3:0=f", "schemata": ["L2:0=1"], "enableMonitoring": True}),
     ("linux.personality", {"domain": "LINUX", "flags": []}),
@@ -311,8 +314,8 @@ def test_a_process_of_exec_is_checked_by_the_same_rules() -> None:
     assert process["user"] == {"uid": 0, "gid": 0}
     with pytest.raises(BundleError, match=r"^process.cwd: must be an absolute path"):
         config.check_process({"args": ["true"], "cwd": "."})
-    with pytest.raises(Unsupported, match=r"^process.apparmorProfile"):
-        config.check_process({"args": ["true"], "cwd": "/", "apparmorProfile": "x"})
+    with pytest.raises(BundleError, match=r"^process.apparmorProfile: must be a string without control characters"):
+        config.check_process({"args": ["true"], "cwd": "/", "apparmorProfile": "x\n"})
 
 
 def test_load_gives_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
