@@ -191,7 +191,11 @@ class Creation:
 
 def _check_host(configuration: dict[str, Any], container_id: str) -> list[str]:
     """What rare properties ask of this host, before anything is made. Raises BundleError. The directories that linux.intelRdt will make."""
-    linux = configuration.get("linux", {})
+    linux, process = configuration.get("linux", {}), configuration["process"]
+    if process.get("apparmorProfile") or process.get("selinuxLabel"):
+        from crate_runc.steps import labels
+
+        labels.check(process)
     if linux.get("sysctl"):
         from crate_runc.steps import sysctl
 

@@ -15,22 +15,33 @@ if TYPE_CHECKING:
 
     Process = dict[str, Any]
 
+_FROM_CONTAINER = ("apparmorProfile", "selinuxLabel", "rlimits", "scheduler", "ioPriority", "execCPUAffinity")
 _MAX_ID = (1 << 32) - 2
 
 
 def make(own: Process, values: dict[str, Any], arguments: list[str]) -> Process:
     """Checked. `own` is not changed. Raises UsageError and BundleError."""
-    for flag in ("apparmor", "process-label", "cgroup"):
-        if values.get(flag):
-            raise UsageError(f"exec: --{flag} is not supported yet")
+    if values.get("cgroup"):
+        raise UsageError("exec: --cgroup is not supported yet")
     if "process" in values:
-        process: Process = config.read_json(values["process"])
+        process: Process = completed(config.read_json(values["process"]), own)
     elif not arguments:
         raise UsageError("exec: name a program to run, or a file with --process")
     else:
         process = from_flags(own, values, arguments)
     config.check_process(process)
     return process
+
+
+def completed(process: Any, own: Process) -> Any:
+    """A process from a file: what it does not say of these properties is the container's, as with runc. Any other text is left to the rules."""
+    if type(process) is not dict:
+        return process
+    user = process.get("user", {})
+    if type(user) is dict and "umask" in own.get("user", {}):
+        user = {"umask": own["user"]["umask"], **user}
+    kept = {name: own[name] for name in _FROM_CONTAINER if own.get(name) and not process.get(name)}
+    return {**process, **kept, **({"user": user} if user else {})}
 
 
 def from_flags(own: Process, values: dict[str, Any], arguments: list[str]) -> Process:
@@ -41,6 +52,9 @@ def from_flags(own: Process, values: dict[str, Any], arguments: list[str]) -> Pr
         process["env"] = [*own.get("env", ()), *values["env"]]
     if "no-new-privs" in values:
         process["noNewPrivileges"] = values["no-new-privs"]
+    for flag, name in (("apparmor", "apparmorProfile"), ("process-label", "selinuxLabel")):
+        if values.get(flag):
+            process[name] = values[flag]
     if "cap" in values:
         sets = own.get("capabilities", {})
         added = {name: [*sets.get(name, ()), *values["cap"]] for name in ("bounding", "effective", "permitted", "ambient")}

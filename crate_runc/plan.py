@@ -11,6 +11,7 @@ from crate_runc.steps.step import joins_before_user, namespace_paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from crate_runc.config import Bundle
@@ -171,11 +172,17 @@ def of_child(bundle: Bundle, facts: HostFacts, options: Options) -> ChildLists:
         *root.plan_enter(config, has_mount_namespace="mount" in wanted, no_pivot=options.no_pivot),
         *hostname.plan(config),
     ]
+    labels: Sequence[ChildStep] = ()
+    if _is_labelled(process):
+        from crate_runc.steps import labels as label_steps
+
+        setup = [*label_steps.plan_keyring(process), *setup, *label_steps.plan_setup(process)]
+        labels = label_steps.plan_launch(process)
     late_hooks = _hooks(config, "startContainer")
     gate = [AwaitStart(program_follows=not late_hooks), *late_hooks]
     launch_steps = [
         *_execution_domain(config),
-        *_launch(process, config, facts, options, gate, limits_by_parent="user" in wanted),
+        *_launch(process, config, facts, options, gate, limits_by_parent="user" in wanted, labels=labels),
     ]
     begin = namespaces.plan_begin(wanted, early)
     time = _time(config, wanted)
@@ -201,6 +208,10 @@ def make_exec(process: dict[str, Any], config: Config, facts: HostFacts, options
 
         plan.prepare = [*scheduling.plan_prepare(process), *plan.prepare]
         plan.attach += scheduling.plan_attach(process, processors=_processors(config), is_exec=True)
+    if _is_labelled(process):
+        from crate_runc.steps import labels
+
+        plan.begin = [*labels.plan_keyring(process), *labels.plan_launch(process, on_host=True)]
     plan.enter = [
         *keyring.plan(options.container_id, wanted=not options.no_new_keyring),
         *terminal.plan_setup(process, socket=options.console_socket, bind_console=False),
@@ -233,6 +244,10 @@ def _time(config: Config, wanted: dict[str, str]) -> list[ChildStep]:
     from crate_runc.steps import time_namespace
 
     return time_namespace.plan(config, wanted["time"])
+
+
+def _is_labelled(process: dict[str, Any]) -> bool:
+    return bool(process.get("apparmorProfile") or process.get("selinuxLabel"))
 
 
 def _processors(config: Config) -> str:
@@ -342,6 +357,7 @@ def _launch(
     *,
     limits_by_parent: bool,
     keep_affinity: bool = False,
+    labels: Sequence[ChildStep] = (),
 ) -> list[ChildStep]:
     from crate_runc.steps import launch, rlimits, terminal, user
 
@@ -364,6 +380,7 @@ def _launch(
         *launch.plan_program(process, options.listen_fds),
         *(seccomp if listened else []),
         *gate,
+        *labels,
         *(seccomp if unprivileged and not listened else []),
         *launch.plan_execute(process),
     ]

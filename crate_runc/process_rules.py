@@ -19,7 +19,6 @@ from crate_runc.shapes import (
     one_of,
     quoted,
     string,
-    unsupported,
 )
 
 TYPE_CHECKING = False
@@ -145,8 +144,8 @@ PROPERTIES = {
     "rlimits": _rlimits,
     "noNewPrivileges": boolean,
     "oomScoreAdj": integer((-1000, 1000)),
-    "apparmorProfile": unsupported,
-    "selinuxLabel": unsupported,
+    "apparmorProfile": label,
+    "selinuxLabel": label,
     "scheduler": _scheduler,
     "ioPriority": fields({"class": one_of(IO_CLASSES), "priority": integer((0, 7))}, required=("class",)),
     "execCPUAffinity": fields({"initial": number_list, "final": number_list}),

@@ -6,11 +6,13 @@ import os
 
 _APPARMOR_SWITCH = "/sys/module/apparmor/parameters/enabled"
 _SELINUX_SWITCH = "/sys/fs/selinux/enforce"
-APPARMOR_EXEC = ("thread-self/attr/apparmor/exec", "thread-self/attr/exec")
-"""The second is there on kernels before 5.8, and belongs to whichever module came first."""
-APPARMOR_CURRENT = ("thread-self/attr/apparmor/current", "thread-self/attr/current")
-SELINUX_EXEC = "thread-self/attr/exec"
-SELINUX_KEY = "thread-self/attr/keycreate"
+ATTRIBUTES = "thread-self/attr"
+"""The directory, below a procfs. A task may only write its own; any other gets EACCES."""
+APPARMOR_EXEC = ("apparmor/exec", "exec")
+"""The second is for kernels before 5.8, where the file belongs to whichever module came first."""
+APPARMOR_CURRENT = ("apparmor/current", "current")
+SELINUX_EXEC = "exec"
+SELINUX_KEY = "keycreate"
 
 
 def has_apparmor() -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import struct
 
 from crate_runc.errors import BundleError, StepError
 from crate_runc.kernel import procfs, security_modules
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from crate_runc.kernel.calls import CallError, Item
     from crate_runc.steps.step import ChildContext, LaunchContext
 
-_HOW = struct.pack("=3Q", os.O_WRONLY | os.O_CLOEXEC, 0, procfs.RESOLVE)
+_FLAGS = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def is_wanted(process: dict[str, Any]) -> bool:
@@ -53,7 +52,7 @@ def plan_setup(process: dict[str, Any]) -> list[ChildStep]:
     if not is_wanted(process):
         return []
     profile = process.get("apparmorProfile")
-    return [OpenProcfs(), *([TestProfile(profile)] if profile else [])]
+    return [OpenAttributes(), *([TestProfile(profile)] if profile else [])]
 
 
 def plan_launch(process: dict[str, Any], *, on_host: bool = False) -> list[ChildStep]:
@@ -71,16 +70,20 @@ def plan_keyring(process: dict[str, Any]) -> list[ChildStep]:
     return [LabelKeys(process["selinuxLabel"])] if process.get("selinuxLabel") else []
 
 
-class OpenProcfs(ChildStep):
-    """It goes along into the stub, which closes it."""
+class OpenAttributes(ChildStep):
+    """Found in a procfs that nobody can have mounted anything on; the stub, which is the same task, finds its own files in it."""
 
     __slots__ = ()
 
     def describe(self) -> str:
-        return "open a procfs of this process's own, for its label"
+        return "open /proc/thread-self/attr, for the program's label"
 
     def apply(self, child: ChildContext) -> None:
-        child.procfs = procfs.open_root()
+        root = procfs.open_root()
+        try:
+            child.procfs = procfs.open_file(root, security_modules.ATTRIBUTES, os.O_PATH | os.O_DIRECTORY)
+        finally:
+            os.close(root)
 
 
 class TestProfile(ChildStep):
@@ -95,50 +98,53 @@ class TestProfile(ChildStep):
         return f"test whether the AppArmor profile {self.profile} is loaded"
 
     def apply(self, child: ChildContext) -> None:
-        text = f"permprofile {self.profile}".encode()
-        for path in security_modules.APPARMOR_CURRENT:
+        try:
+            fd = _open_first(child.procfs, security_modules.APPARMOR_CURRENT)
             try:
-                procfs.write(child.procfs, path, text)
-                return
-            except OSError as error:
-                if error.errno == errno.ENOENT and error.filename and path != security_modules.APPARMOR_CURRENT[-1]:
-                    continue  # the file is not there; a write says ENOENT of the profile
-                raise _profile_error(self.profile, error.errno or 0) from None
+                os.write(fd, f"permprofile {self.profile}".encode())
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise _profile_error(self.profile, error.errno or 0) from None
+
+
+def _open_first(directory: int, names: tuple[str, ...]) -> int:
+    for name in names[:-1]:
+        try:
+            return os.open(name, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=directory)
+        except FileNotFoundError:
+            continue
+    return os.open(names[-1], os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=directory)
 
 
 class _SetAttribute(LaunchStep):
-    """Write one text to the first of these files of /proc that is there."""
+    """Write one text to the first of these files that is there. on_host: /proc is the host's, and not the directory that was opened is used."""
 
     __slots__ = ("name", "on_host")
-    paths: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
     def __init__(self, name: str, *, on_host: bool) -> None:
         self.name = name
         self.on_host = on_host
 
     def text(self) -> bytes:
-        raise NotImplementedError
+        return self.name.encode()
 
     def calls(self, launch: LaunchContext) -> list[Item]:
+        """By openat(2), which every filter of system calls allows that a program can start with."""
         fd, opened, text = Buffer(), Label(), self.text()
+        directory, prefix = (AT_FDCWD, f"/proc/{security_modules.ATTRIBUTES}/") if self.on_host else (launch.procfs, "")
         items: list[Item] = []
-        for path in self.paths:
-            forgiven = (errno.ENOENT,) if path != self.paths[-1] else ()
-            items.append(self._open(launch, path, fd, forgiven, opened))
-        items += [opened, Call("write", Value(fd), text, len(text), expected=len(text)), Call("close", Value(fd))]
-        return items
-
-    def _open(self, launch: LaunchContext, path: str, fd: Buffer, forgiven: tuple[int, ...], opened: Label) -> Call:
-        if self.on_host:
-            flags = os.O_WRONLY | os.O_CLOEXEC
-            return Call("openat", AT_FDCWD, f"/proc/{path}\0".encode(), flags, 0, forgive=forgiven, store=fd, then=opened)
-        name = f"{path}\0".encode()
-        return Call("openat2", launch.procfs, name, _HOW, len(_HOW), forgive=forgiven, store=fd, then=opened)
+        for file in self.files:
+            forgiven = (errno.ENOENT,) if file != self.files[-1] else ()
+            name = f"{prefix}{file}\0".encode()
+            items.append(Call("openat", directory, name, _FLAGS, 0, forgive=forgiven, store=fd, then=opened))
+        return [*items, opened, Call("write", Value(fd), text, len(text), expected=len(text)), Call("close", Value(fd))]
 
 
 class BecomeProfile(_SetAttribute):
     __slots__ = ()
-    paths = security_modules.APPARMOR_EXEC
+    files = security_modules.APPARMOR_EXEC
 
     def describe(self) -> str:
         return f"execute the program under the AppArmor profile {self.name}"
@@ -152,13 +158,10 @@ class BecomeProfile(_SetAttribute):
 
 class BecomeContext(_SetAttribute):
     __slots__ = ()
-    paths = (security_modules.SELINUX_EXEC,)
+    files = (security_modules.SELINUX_EXEC,)
 
     def describe(self) -> str:
         return f"execute the program with the SELinux label {self.name}"
-
-    def text(self) -> bytes:
-        return self.name.encode()
 
     def failure(self, error: CallError) -> StepError:
         words = os.strerror(error.errno).lower()
@@ -171,16 +174,13 @@ class LabelKeys(_SetAttribute):
     """The keyrings that this process makes from now on."""
 
     __slots__ = ()
-    paths = (security_modules.SELINUX_KEY,)
+    files = (security_modules.SELINUX_KEY,)
 
     def __init__(self, name: str) -> None:
         super().__init__(name, on_host=True)
 
     def describe(self) -> str:
         return f"make keyrings with the SELinux label {self.name}"
-
-    def text(self) -> bytes:
-        return self.name.encode()
 
 
 def _profile_error(profile: str, number: int) -> StepError:

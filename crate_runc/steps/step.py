@@ -106,7 +106,7 @@ class ParentContext:
 class LaunchContext:
     """What the steps of `launch` hand to each other, in memory of the process that they are executed in: `terminal`, the descriptor of its slave;
     `program`, the address of the path that is executed, one of `candidates`; `path`, that path as text, where this process knows it. seccomp: the
-    compiled filter; procfs: the root of a procfs with nothing mounted on it, for what is written late, or -1."""
+    compiled filter; procfs: the directory /proc/thread-self/attr of a procfs with nothing mounted on it, or -1."""
 
     __slots__ = ("candidates", "environment", "path", "procfs", "program", "seccomp", "terminal")
 

@@ -42,6 +42,31 @@ def test_each_flag_changes_its_property() -> None:
     assert process["user"] == {"uid": 8, "gid": 9, "additionalGids": [7, 10, 11]}
 
 
+def test_labels_come_from_their_flags() -> None:
+    process = make("x", apparmor="profile", process_label="a_u:b_r:c_t:s0")
+    assert (process["apparmorProfile"], process["selinuxLabel"]) == ("profile", "a_u:b_r:c_t:s0")
+
+
+def test_what_a_file_does_not_say_is_the_containers(tmp_path: Path) -> None:
+    own = {
+        **OWN,
+        "user": {"uid": 5, "gid": 6, "umask": 0o27},
+        "apparmorProfile": "profile",
+        "rlimits": [{"type": "RLIMIT_CORE", "soft": 1, "hard": 2}],
+        "scheduler": {"policy": "SCHED_BATCH"},
+        "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 6},
+    }
+    file = tmp_path / "process.json"
+    file.write_text(json.dumps({"args": ["x"], "cwd": "/", "user": {"uid": 1, "gid": 1}, "scheduler": {"policy": "SCHED_IDLE"}}))
+    process = exec_process.make(own, {"process": str(file)}, [])
+    assert process["scheduler"] == {"policy": "SCHED_IDLE"}
+    assert {name: process[name] for name in ("apparmorProfile", "rlimits", "ioPriority")} == {
+        name: own[name] for name in ("apparmorProfile", "rlimits", "ioPriority")
+    }
+    assert process["user"] == {"uid": 1, "gid": 1, "umask": 0o27}
+    assert "capabilities" not in process and "oomScoreAdj" not in process
+
+
 def test_a_user_without_a_group_keeps_the_containers_group() -> None:
     assert make("x", user="0")["user"] == {"uid": 0, "gid": 6, "additionalGids": [7]}
 
@@ -92,7 +117,7 @@ def test_a_program_is_needed() -> None:
         make()
 
 
-@pytest.mark.parametrize("flag", ["apparmor", "process_label", "cgroup"])
+@pytest.mark.parametrize("flag", ["cgroup"])
 def test_flags_that_cannot_be_applied_are_refused(flag: str) -> None:
     with pytest.raises(UsageError, match="is not supported yet"):
         make("x", **{flag: "y"})
