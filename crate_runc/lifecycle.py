@@ -108,9 +108,10 @@ def kill(store: StateStore, container_id: str, signal: int, all: bool = False) -
 
 
 def delete(store: StateStore, container_id: str, force: bool = False) -> None:
-    """Remove a stopped container (a created one is ended first; with force any). With force a missing one is no error."""
+    """Remove a stopped container (a created one is ended first; with force any). With force a missing one is no error, and who holds it is
+    not waited for without end."""
     try:
-        entry = store.open(container_id)
+        entry = _open_by_force(store, container_id) if force else store.open(container_id)
     except StateError:
         if force:
             return
@@ -127,6 +128,15 @@ def delete(store: StateStore, container_id: str, force: bool = False) -> None:
         if status not in ("stopped", "created") and not force:
             raise StateError(f"cannot delete container {container_id} that is not stopped: {status}")
         _remove(entry, state, cgroup.from_state(state, host.probe()))
+
+
+def _open_by_force(store: StateStore, container_id: str) -> Entry:
+    try:
+        return store.open(container_id, patience=0)
+    except state_store.Busy:
+        from crate_runc import take_over
+
+        return take_over.open_entry(store, container_id)
 
 
 def state(store: StateStore, container_id: str) -> dict[str, Any]:

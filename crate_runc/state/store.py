@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 
 from crate_runc import strict_json
 from crate_runc.cgroup import freezer
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 NO_CONTAINER = "container does not exist"  # callers match these words
 TAKEN = "container with given ID already exists"
 _NAME_MAX = 255
+_POLL_SECONDS = 0.01
 _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+.-")
 _READ_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -40,6 +42,10 @@ def default_root(euid: int, environment: dict[str, str] | os._Environ[str]) -> s
     if not runtime_directory.startswith("/"):
         raise StateError("state root: XDG_RUNTIME_DIR is not set to an absolute path; name a directory with --root")
     return os.path.join(runtime_directory, "crate-runc")
+
+
+class Busy(StateError):
+    """Another command has held the lock for longer than one wanted to wait."""
 
 
 class Entry:
@@ -158,11 +164,12 @@ class StateStore:
                 entry.claim()
                 return entry
 
-    def open(self, container_id: str, *, lock: bool = True) -> Entry:
-        """Waits while another command holds the lock. Raises StateError where there is no such container."""
+    def open(self, container_id: str, *, lock: bool = True, patience: float | None = None) -> Entry:
+        """Waits while another command holds the lock: for ever, or `patience` seconds, after which Busy is raised. Raises StateError where there is
+        no such container."""
         check_id(container_id)
         self._check_root()
-        entry = self._open(container_id, fcntl.LOCK_EX if lock else 0)
+        entry = self._open(container_id, fcntl.LOCK_EX if lock else 0, patience)
         if entry is None:
             raise StateError(NO_CONTAINER)
         return entry
@@ -188,7 +195,7 @@ class StateStore:
             except StateError:
                 continue
 
-    def _open(self, container_id: str, lock: int) -> Entry | None:
+    def _open(self, container_id: str, lock: int, patience: float | None = None) -> Entry | None:
         """None where there is no such directory, or it was removed while this waited for the lock."""
         directory = os.path.join(self.root, container_id)
         try:
@@ -198,7 +205,9 @@ class StateStore:
                 return None
             raise StateError(f"open {directory}: {reason(error)}") from None
         try:
-            if lock:
+            if patience is not None:
+                _lock_within(patience, fd, lock)
+            elif lock:
                 fcntl.flock(fd, lock)
         except BlockingIOError:
             os.close(fd)
@@ -243,6 +252,19 @@ def _unlink(name: str, directory: int) -> None:
         finally:
             os.close(fd)
         os.rmdir(name, dir_fd=directory)
+
+
+def _lock_within(seconds: float, fd: int, lock: int) -> None:
+    """Raises Busy, and closes the descriptor."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return fcntl.flock(fd, lock | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                os.close(fd)
+                raise Busy("another command holds the container") from None
+        time.sleep(_POLL_SECONDS)
 
 
 def is_alive(state: ContainerState) -> bool:
