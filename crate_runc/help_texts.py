@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from crate_runc.cli import Flags
 
 # verb: (arguments, one line, more)
-_VERBS = {
+VERB_TEXTS = {
     "create": ("ID", "make a container from a bundle and stop just before its program", "`start` runs the program."),
     "start": ("ID", "run the program of a created container", ""),
     "run": ("ID", "create and start; wait for the program unless detached", "The exit status is the program's, or 128 and the signal's number."),
@@ -100,7 +100,7 @@ _FLAGS = {
     "no-new-keyring": ("", "leave the container in the caller's session keyring"),
     "no-new-privs": ("", "the program cannot gain privileges by execve"),
     "no-pivot": ("", "move the root mount instead of pivot_root, for a root on a ramdisk"),
-    "no-subreaper": ("", "accepted for runc's sake; crate-runc is no subreaper"),
+    "no-subreaper": ("", "do not become the parent of processes that lose theirs; in the foreground alone"),
     "page-server": ("ADDRESS:PORT", "send memory to criu's page server there"),
     "parent-path": ("DIRECTORY", "images of an earlier --pre-dump, relative to --image-path"),
     "restore no-pivot": ("", "accepted for runc's sake; criu makes the mounts"),
@@ -140,7 +140,7 @@ def page(verb: str) -> str:
         return _program()
     if verb not in VERBS:
         raise UsageError(f'unknown command "{verb}"; see crate-runc --help')
-    arguments, line, more = _VERBS[verb]
+    arguments, line, more = VERB_TEXTS[verb]
     flags, short, _, _ = VERBS[verb]
     usage = f"crate-runc {verb} [FLAGS] {arguments}".rstrip()
     return (
@@ -151,7 +151,7 @@ def page(verb: str) -> str:
 
 
 def _program() -> str:
-    verbs = "".join(f"  {verb:<12}{_VERBS[verb][1]}\n" for verb in _VERBS)
+    verbs = "".join(f"  {verb:<12}{VERB_TEXTS[verb][1]}\n" for verb in VERB_TEXTS)
     return (
         "crate-runc [GLOBAL FLAGS] VERB [FLAGS] [ARGUMENTS]\n\n"
         "An OCI runtime: makes containers from bundles, and is called by engines as runc is.\n\n"
