@@ -8,6 +8,7 @@ from crate_runc import cgroup, handover, host, plan
 from crate_runc.errors import StateError, StepError
 from crate_runc.process.entrant import Entrant, EntryContext, Target
 from crate_runc.state import store as state_store
+from crate_runc.steps.cgroup import JoinCgroup
 from crate_runc.steps.step import ParentContext
 
 TYPE_CHECKING = False
@@ -71,16 +72,23 @@ def _enter(state: ContainerState, process: dict[str, Any], options: Options, sto
     facts = host.probe()
     steps = plan.make_exec(process, state.config, facts, options)
     console = handover.connect_console(options.console_socket) if options.console_socket else -1
+    group = cgroup.from_state(state, facts)
     target = _target(state)
+    entrance = group.entrance()
+    if entrance:
+        steps.prepare = [step for step in steps.prepare if not isinstance(step, JoinCgroup)]
     try:
         context = EntryContext(target, facts.last_capability)
         context.seccomp = handover.compiled_seccomp(state.config, store_root)
         late = facts.euid != 0 or facts.in_user_namespace
-        entrant = Entrant(context, steps, preserved=options.preserve_fds, on_host_first=late)
+        entrant = Entrant(context, steps, entrance, preserved=options.preserve_fds, on_host_first=late)
     finally:
         target.close()
+        if entrance:
+            entrance.close()
     entrant.on_listener = handover.listener_of(state.config, state.as_state_json("running"))
-    parent = ParentContext(state.config, state.bundle, cgroup.from_state(state, facts), {})
+    entrant.on_outside = group.join_unified
+    parent = ParentContext(state.config, state.bundle, group, {})
     try:
         _walk(entrant, steps, parent)
         if console >= 0:
@@ -115,7 +123,9 @@ def _walk(entrant: Entrant, steps: Plan, parent: ParentContext) -> None:
                 text = f"{step.describe()}:{where} {(error.strerror or '').lower()}"
                 raise StepError(step.describe(), error.errno or 0, text) from None
 
-    apply(entrant.stub, steps.prepare)
+    if steps.prepare:
+        apply(entrant.stub, steps.prepare)
+        entrant.go_on()
     entrant.enter((lambda pid: apply(pid, steps.attach)) if steps.attach else None)
 
 

@@ -30,10 +30,12 @@ class Entrance:
             except OSError as error:
                 raise StepError("join cgroup", error.errno or 0, f"join cgroup {directory}: {reason(error)}") from None
 
+    def fds(self) -> list[int]:
+        return [fd for fd in (self.unified, *(fd for fd, _ in self.tasks)) if fd >= 0]
+
     def close(self) -> None:
-        for fd in (self.unified, *(fd for fd, _ in self.tasks)):
-            if fd >= 0:
-                os.close(fd)
+        for fd in self.fds():
+            os.close(fd)
         self.unified, self.tasks = -1, []
 
 

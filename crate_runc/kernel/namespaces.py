@@ -21,7 +21,7 @@ FLAG_OF_FILE = {
     "mnt": NEWNS,
     "time": NEWTIME,
 }
-_CLONE_PARENT = 0x8000
+CLONE_PARENT = 0x8000
 _CLONE_INTO_CGROUP = 1 << 33
 _GET_NSTYPE = 0xB703
 
@@ -54,14 +54,19 @@ def fork(flags: int) -> int:
 def fork_into(cgroup: int, flags: int) -> int:
     """As fork, but the child is born in that cgroup of the unified hierarchy (a fd of its directory). Linux 5.7; raises OSError, also where a filter of
     system calls does not let clone3 pass."""
-    # struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup
-    arguments = struct.pack("=11Q", flags | _CLONE_INTO_CGROUP, 0, 0, 0, signals.SIGCHLD, 0, 0, 0, 0, 0, cgroup)
+    arguments = clone_arguments(flags, cgroup=cgroup, signal=signals.SIGCHLD)
     return syscall("clone3", arguments, len(arguments))
+
+
+def clone_arguments(flags: int, *, cgroup: int, signal: int) -> bytes:
+    """struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup. signal: 0 with CLONE_PARENT,
+    as it is then the caller's own."""
+    return struct.pack("=11Q", flags | _CLONE_INTO_CGROUP, 0, 0, 0, signal, 0, 0, 0, 0, 0, cgroup)
 
 
 def fork_sister() -> int:
     """As fork, but the new process is a child of the caller's parent, which alone can wait for it."""
-    return fork(_CLONE_PARENT)
+    return fork(CLONE_PARENT)
 
 
 def differing(pid: int) -> int:

@@ -1,8 +1,9 @@
 """The process that exec adds to a container: it enters as the stub (stub.py) and never was anything else there.
 
-The stub starts in the host's namespaces, not dumpable and with no descriptor that leads anywhere on the host but the caller's own 0 to 2 (and those
-that he asked to preserve). There it waits until the parent has moved it to the container's cgroup; then it enters the namespaces by one setns(2), and
-clones the process that is also in the pid namespace, a child of the parent's, which walks `enter` and `launch` as calls (CVE-2016-9962, CVE-2019-5736).
+The stub starts in the host's namespaces, not dumpable. There it goes through the entrance of the container's cgroups (cgroup/entrance.py), or waits
+until the parent has moved it. With no descriptor left that leads anywhere on the host but the caller's own 0 to 2, and those that he asked to
+preserve, it enters the namespaces by one setns(2), and clones the process that is also in the pid namespace, a child of the parent's, which walks
+`enter` and `launch` as calls (CVE-2016-9962, CVE-2019-5736).
 
 It speaks in records of two 64-bit words: which call failed and why, or one of the words below and a number. The parent takes nothing else from it: in
 the container a process with CAP_SYS_PTRACE may reach it.
@@ -16,7 +17,7 @@ import os
 
 from crate_runc.errors import StepError
 from crate_runc.kernel import namespaces, pidfd, prctl, signals
-from crate_runc.kernel.calls import UNEXPECTED, At, Buffer, Call, Label, Value, check
+from crate_runc.kernel.calls import ANY, UNEXPECTED, At, Buffer, Call, Label, Value, check, constant
 from crate_runc.process import program, stub
 from crate_runc.steps.step import PASSWD_LIMIT, LaunchContext, LaunchStep
 
@@ -24,13 +25,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from crate_runc.cgroup.entrance import Entrance
     from crate_runc.kernel.calls import Argument, CallError, Item
     from crate_runc.plan import Plan
     from crate_runc.steps.step import ChildStep
 
 _RECORD = 16
-_PID, _TERMINAL, _LISTENER = 1, 2, 3
-_CLONE_PARENT = 0x8000
+_PID, _TERMINAL, _LISTENER, _MOVED, _OUTSIDE = 1, 2, 3, 4, 5
 
 
 class Target:
@@ -106,61 +107,78 @@ class EntryContext(LaunchContext):
 class Entrant:
     """`pid` of the process as the parent sees it, `fd` a pidfd of it, `terminal` the master of its terminal or -1. The parent's own child."""
 
-    __slots__ = ("_program", "_socket", "_stub", "fd", "on_listener", "pid", "terminal")
+    __slots__ = ("_program", "_socket", "_stubs", "fd", "on_listener", "on_outside", "pid", "terminal")
 
-    def __init__(self, context: EntryContext, steps: Plan, *, preserved: int, on_host_first: bool) -> None:
-        """Starts the stub, which waits for `enter`. on_host_first: /proc/PID of the stub must stay the caller's own until then, or he may not write to
-        it; root writes anyway, and it is closed to all others from the first moment on."""
+    def __init__(
+        self, context: EntryContext, steps: Plan, entrance: Entrance | None, *, preserved: int, on_host_first: bool
+    ) -> None:
+        """Starts the stub, which waits where there is something to prepare. on_host_first: until it enters, /proc/PID of the stub stays the
+        caller's own, who may not write to it else; root may, and then it is closed to all others from the first moment on."""
         ours, theirs = _socket.socketpair()
         self._socket = ours
         context.socket = theirs.fileno()
-        items = _items(context, steps, on_host_first)
+        items = _items(context, steps, entrance, on_host_first)
         failed = Call("write", context.socket, program.FAILED, _RECORD)
         image, self._program = stub.make(items, [failed, Call("exit_group", 1)])
         self.pid, self.fd, self.terminal = 0, -1, -1
         self.on_listener: Callable[[Entrant, int], None] | None = None
+        self.on_outside: Callable[[int], None] | None = None
+        """Puts a process, by its pid, in the unified cgroup in which it could not be born."""
         pidfd.close_on_exec_from(3 + preserved)
-        for fd in (context.socket, context.target.pidfd):
+        for fd in (context.socket, context.target.pidfd, *(entrance.fds() if entrance else ())):
             os.set_inheritable(fd, True)
-        self._stub = os.posix_spawn(f"/proc/self/fd/{image}", ["crate-runc", "exec"], {}, setsigmask=())
+        self._stubs = [os.posix_spawn(f"/proc/self/fd/{image}", ["crate-runc", "exec"], {}, setsigmask=())]
         theirs.close()
         os.close(image)
 
     @property
     def stub(self) -> int:
-        """The pid of the process that enters, as long as `enter` has not been called."""
-        return self._stub
+        """The pid of the process that enters, until `enter` is called."""
+        return self._stubs[0]
+
+    def go_on(self) -> None:
+        """It waits for one of these for each thing that the parent does meanwhile."""
+        self._socket.send(b"g", _socket.MSG_NOSIGNAL)
 
     def enter(self, attach: Callable[[int], None] | None) -> None:
-        """Go on, and return when the program runs. attach: what is done to the final process while it waits. Raises StepError."""
-        self._socket.send(b"g", _socket.MSG_NOSIGNAL)
+        """Return when the program runs. attach: what is done to the final process while it waits. Raises StepError."""
         while True:
             message, fds = self._receive()
             if not message:
                 break
             word, number = (int.from_bytes(message[at : at + 8], "little") for at in (0, 8))
             if word == _PID and not self.pid:
-                self._adopt(number, attach)
+                self.pid, self.fd = number, pidfd.open_process(number)
+                if attach:
+                    attach(number)
+                    self.go_on()
+            elif word == _MOVED and len(self._stubs) == 1:
+                self._stubs.append(number)
+            elif word == _OUTSIDE and self.on_outside:
+                self.on_outside(self.stub)
+                self.go_on()
             elif word == _TERMINAL and fds and self.terminal < 0:
                 self.terminal = fds[0]
             elif word == _LISTENER and self.on_listener:
                 self.on_listener(self, number)
-                self._socket.send(b"l", _socket.MSG_NOSIGNAL)
+                self.go_on()
             else:
                 raise self._failure(word, number)
+        code = self._collect_stubs()
         if not self.pid:
-            raise StepError("enter", 0, f"enter the container: {self._epitaph()}")
+            why = f"signal {-code}" if code < 0 else f"status {code}"
+            raise StepError("enter", 0, f"enter the container: the process ended with {why}")
 
     def kill(self) -> None:
         """End and collect what there is of it."""
-        for pid in (self.pid, self._stub):
+        for pid in (self.pid, *self._stubs):
             if pid:
                 try:
                     os.kill(pid, signals.SIGKILL)
                     os.waitpid(pid, 0)
                 except (ProcessLookupError, ChildProcessError):
                     pass
-        self._stub = 0
+        self._stubs = []
 
     def close(self) -> None:
         self._socket.close()
@@ -169,15 +187,13 @@ class Entrant:
                 os.close(fd)
         self.fd = self.terminal = -1
 
-    def _adopt(self, pid: int, attach: Callable[[int], None] | None) -> None:
-        """The stub has cloned the process: it is our child, so its number is nobody else's until we collect it."""
-        os.waitpid(self._stub, 0)
-        self._stub = 0
-        self.fd = pidfd.open_process(pid)
-        self.pid = pid
-        if attach:
-            attach(pid)
-            self._socket.send(b"a", _socket.MSG_NOSIGNAL)
+    def _collect_stubs(self) -> int:
+        """They are our children, and their numbers nobody else's until now. Returns the exit status of the last one."""
+        code = 0
+        for pid in self._stubs:
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        self._stubs = []
+        return code
 
     def _receive(self) -> tuple[bytes, list[int]]:
         """A whole record, or nothing at the end."""
@@ -203,11 +219,6 @@ class Entrant:
         origin = error.call.origin
         return origin.failure(error) if isinstance(origin, LaunchStep) else _own_failure(error)
 
-    def _epitaph(self) -> str:
-        code = os.waitstatus_to_exitcode(os.waitpid(self._stub, 0)[1])
-        self._stub = 0
-        return f"the process ended with {f'signal {-code}' if code < 0 else f'status {code}'}"
-
 
 def _own_failure(error: CallError) -> StepError:
     number = 0 if error.errno == UNEXPECTED else error.errno
@@ -215,24 +226,52 @@ def _own_failure(error: CallError) -> StepError:
     return StepError("enter", number, f"{error.call.message or 'enter the container'}: {words}")
 
 
-def _items(context: EntryContext, steps: Plan, on_host_first: bool) -> list[Item]:
+def _items(context: EntryContext, steps: Plan, entrance: Entrance | None, on_host_first: bool) -> list[Item]:
     pid, parent, target = _record(_PID), Label(), context.target
     hide: list[Item] = [Call("prctl", prctl.SET_DUMPABLE, 0)]
+    clone_flags = namespaces.CLONE_PARENT | signals.SIGCHLD
     return [
         *([] if on_host_first else hide),
-        *_await(context.socket),
+        *(_await(context.socket) if steps.prepare else []),
         *_calls(steps.begin, context),
+        *(_walk_through(entrance, context.socket) if entrance else []),
         *(hide if on_host_first else []),
         Call("setns", target.pidfd, target.flags, message="enter the container's namespaces"),
         Call("close", target.pidfd),
         *(_become_root() if target.flags & namespaces.NEWUSER else []),
-        Call("clone", _CLONE_PARENT | signals.SIGCHLD, 0, 0, 0, 0, store=At(pid, 8), message="clone a process in the container"),
+        Call("clone", clone_flags, 0, 0, 0, 0, store=At(pid, 8), message="clone a process in the container"),
         check(At(pid, 8), 0xFFFFFFFF, 0, otherwise=parent),
         *(_await(context.socket) if steps.attach else []),
         *_calls([*steps.enter, *steps.launch], context),
         parent,
         Call("write", context.socket, pid, _RECORD),
         Call("exit_group", 0),
+    ]
+
+
+def _walk_through(entrance: Entrance, socket: int) -> list[Item]:
+    """A process can only be born in a unified cgroup: the rest is for one that is cloned there, or for this one, where the kernel refuses and the
+    parent moves it."""
+    items: list[Item] = []
+    for fd, directory in entrance.tasks:
+        items += [Call("write", fd, b"0", 1, message=f"join cgroup {directory}"), Call("close", fd)]
+    if entrance.unified < 0:
+        return items
+    pid, first, outside, born = _record(_MOVED), Label(), Label(), Label()
+    arguments = namespaces.clone_arguments(namespaces.CLONE_PARENT, cgroup=entrance.unified, signal=0)
+    return [
+        *items,
+        Call("clone3", arguments, len(arguments), store=At(pid, 8), forgive=ANY, otherwise=outside),
+        check(At(pid, 8), 0xFFFFFFFF, 0, otherwise=first),
+        constant(0, Buffer(), then=born),
+        first,
+        Call("write", socket, pid, _RECORD),
+        Call("exit_group", 0),
+        outside,
+        Call("write", socket, _record(_OUTSIDE), _RECORD),
+        *_await(socket),
+        born,
+        Call("close", entrance.unified),
     ]
 
 
