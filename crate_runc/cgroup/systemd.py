@@ -22,6 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from crate_runc.cgroup.entrance import Entrance
     from crate_runc.host import HostFacts
     from crate_runc.systemd.bus import Bus
     from crate_runc.systemd.properties import Property
@@ -89,8 +90,9 @@ class Scope(CgroupV2):
             except systemd_bus.Refused as error:
                 raise CgroupError(f"move process {pid} to unit {self.unit}: {error}") from None
 
-    def entrance(self) -> None:
-        """No process can be born in it."""
+    def entrance(self) -> Entrance | None:
+        """No process can be born in a scope that is not there, nor, by a user, in one beside the session's, which is root's."""
+        return super().entrance() if self._made and not self.user else None
 
     def delete(self) -> None:
         """systemd removes a scope without processes by itself; we wait for it, so that the name is free. Its cgroup goes even where it is not there."""

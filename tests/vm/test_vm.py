@@ -35,7 +35,10 @@ def test_the_machine_is_such_a_host(machine: Machine) -> None:
     )
 
 
-@pytest.mark.parametrize(("user", "parts"), [("root", ["."]), ("dev", ["test_engine.py", "test_user_session.py"])])
+@pytest.mark.parametrize(
+    ("user", "parts"),
+    [("root", ["."]), ("dev", ["test_engine.py", "test_user_session.py", "test_systemd_driver.py", "test_podman.py"])],
+)
 def test_the_tests_pass_inside(machine: Machine, user: str, parts: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     """What an ordinary user has no part in needs root; the user's session is skipped as root."""
     with capfd.disabled():

@@ -78,3 +78,48 @@ def test_a_limit_that_was_not_delegated_is_refused_in_words(
     assert result.status != 0
     assert "not-ours" in result.err or "rootless" in result.err, result
     assert result.out == ""
+
+
+def beside_us(name: str) -> Path:
+    """Where a cgroup that nobody names would be."""
+    own = Path("/proc/self/cgroup").read_text().strip().removeprefix("0::/")
+    return Path("/sys/fs/cgroup", own).parent / name
+
+
+@pytest.fixture
+def undelegated(session: dict[str, str]) -> None:
+    if os.access(beside_us("x").parent, os.W_OK):
+        pytest.skip("needs a session whose cgroup is root's, as of a login")
+
+
+def test_without_delegation_a_container_without_limits_runs(
+    undelegated: None, rootless_runtime: OciRuntime, rootless_bundle: Bundle
+) -> None:
+    assert rootless_runtime.output(rootless_bundle.script("echo runs")) == "runs\n"
+
+
+@pytest.mark.parametrize("runtime_program", ["crate-runc"], indirect=True)
+def test_without_delegation_a_limit_is_refused_with_the_controller_and_the_way_to_get_it(
+    undelegated: None, rootless_runtime: OciRuntime, rootless_bundle: Bundle
+) -> None:
+    result = rootless_runtime.run(limited(rootless_bundle), status=1)
+    assert "linux.resources.pids.limit: limit pids: the container has no pids cgroup: this user may not make one" in result.err
+    assert "systemd-run --user --scope -p Delegate=yes" in result.err
+
+
+@pytest.mark.parametrize("runtime_program", ["crate-runc"], indirect=True)
+def test_a_cgroup_of_that_name_that_is_there_and_roots_is_left_alone(
+    undelegated: None, rootless_runtime: OciRuntime, rootless_bundle: Bundle
+) -> None:
+    root = ["sudo", "--non-interactive"]
+    if rootless_runtime.account.run([host.program("sudo"), "--non-interactive", "true"]).status:
+        pytest.skip("needs sudo without a password")
+    identity = rootless_runtime.identity()
+    directory = beside_us(identity)
+    rootless_runtime.account.run([*root, "mkdir", str(directory)], status=0)
+    try:
+        run = ("run", "--bundle", str(rootless_bundle.script("echo runs").write()), identity)
+        assert rootless_runtime.call(*run).out == "runs\n"
+        assert directory.exists()
+    finally:
+        rootless_runtime.account.run([*root, "rmdir", str(directory)], status=0)
