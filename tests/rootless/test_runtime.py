@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from crate_runc import host as host_facts
+from crate_runc.cgroup import paths as cgroup_paths
 from tests.support.runtime import Bundle, OciRuntime
 
 SLEEP = ("/bin/sleep", "1000")
@@ -124,3 +127,22 @@ def test_state_is_kept_in_the_runtime_directory(rootless_runtime: OciRuntime) ->
     if home.exists():
         assert home.stat().st_mode & 0o077 in (0, 0o011)
         home.rmdir()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make the cgroups of another")
+def test_cgroup_of_the_same_name_that_is_roots_is_left_alone(rootless_runtime: OciRuntime, rootless_bundle: Bundle) -> None:
+    """No limit is asked for, so none is missed."""
+    identity = rootless_runtime.identity()
+    made = []
+    for directory in cgroup_paths.plan({}, host_facts.probe(), identity).values():
+        with suppress(OSError):
+            os.mkdir(directory)
+            made.append(directory)
+    assert made
+    try:
+        rootless_runtime.call("run", "--bundle", str(rootless_bundle.runs("true").write()), identity)
+        assert all(os.path.isdir(directory) for directory in made)
+    finally:
+        for directory in made:
+            with suppress(FileNotFoundError):
+                os.rmdir(directory)
