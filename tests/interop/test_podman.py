@@ -1,8 +1,12 @@
-"""podman with crate-runc as its runtime: the calls that it and conmon make, in their order and with their environment."""
+"""podman with crate-runc as its runtime, by drop-in/podman/crate-runc.conf: what people do with it, as root and as an ordinary user.
+
+What needs control groups of its own is tested as root here: an ordinary user has none on cgroup v1. On v2, with systemd, tests/vm does.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import host, rootfs
-from tests.support.programs import Account, Result
+from tests.support.daemons import drop_in
+from tests.support.programs import Account, Result, eventually
 from tests.support.terminal import Session
 
 # Limits that podman sets by default lie above what this process may have in a container without CAP_SYS_RESOURCE.
@@ -21,41 +26,62 @@ class Podman:
     """podman on a store of its own, without network, on a root file system."""
 
     def __init__(self, account: Account, runtime: Path, directory: Path) -> None:
-        self._account = account
-        self._directory = directory
+        self.account = account
         self.rootfs = directory / "rootfs"
         self.rootfs.mkdir(parents=True)
         rootfs.fill(self.rootfs)
+        configuration = directory / "containers.conf"
+        configuration.write_text(drop_in("podman/crate-runc.conf", runtime))
+        rootfs.give_to(directory, account.uid, account.gid)
+        self.environment = {"CONTAINERS_CONF": str(configuration)}
         places = ["--root", str(directory / "store"), "--runroot", str(directory / "run"), "--tmpdir", str(directory / "tmp")]
         modes = ["--cgroup-manager", "cgroupfs", "--events-backend", "none", "--storage-driver", "vfs"]
-        self._program = [host.program("podman"), *places, *modes, "--runtime", str(runtime)]
+        self._program = [host.program("podman"), *places, *modes]
 
     def command(self, *words: str) -> list[str]:
         return [*self._program, *words]
 
-    def __call__(self, *words: str, status: int | None = 0) -> Result:
-        return self._account.run(self.command(*words), status=status)
+    def __call__(self, *words: str, status: int | None = 0, **options: object) -> Result:
+        return self.account.run(self.command(*words), status=status, env=self.environment, **options)  # type: ignore[arg-type]
 
-    def run(self, *words: str, status: int | None = 0, flags: tuple[str, ...] = ()) -> Result:
-        return self("run", *LIMITS, "--network", "none", *flags, "--rootfs", str(self.rootfs), *words, status=status)
+    def run(self, *words: str, status: int | None = 0, flags: tuple[str, ...] = (), **options: object) -> Result:
+        return self(*self.run_words(*words, flags=flags), status=status, **options)
+
+    def run_words(self, *words: str, flags: tuple[str, ...]) -> list[str]:
+        return ["run", *LIMITS, "--network", "none", *flags, "--rootfs", str(self.rootfs), *words]
 
     def terminal(self, *words: str) -> Session:
-        return Session(self._account, self.command(*words))
+        return Session(self.account, self.command(*words), env=self.environment)
+
+    def inspect(self, name: str, template: str) -> str:
+        return self("inspect", "--format", template, name).out.strip()
 
 
-@pytest.fixture(scope="module")
-def podman(ourselves: Account, bin_directory: Path, base: Path) -> Podman:
-    host.need_root()
+def _podman(account: Account, bin_directory: Path, directory: Path) -> Podman:
     host.program("conmon")
-    made = Podman(ourselves, bin_directory / "crate-runc", base / "podman")
+    made = Podman(account, bin_directory / "crate-runc", directory)
     made("info")
     return made
 
 
+@pytest.fixture(scope="module")
+def podman(account: Account, bin_directory: Path, base: Path) -> Podman:
+    return _podman(account, bin_directory, base / f"podman-{account.uid}")
+
+
+@pytest.fixture(scope="module")
+def podman_as_root(ourselves: Account, bin_directory: Path, base: Path) -> Podman:
+    host.need_root()
+    return _podman(ourselves, bin_directory, base / "podman-cgroups")
+
+
 @pytest.fixture(autouse=True)
-def no_containers(podman: Podman) -> Iterator[None]:
+def no_containers(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
-    podman("rm", "--all", "--force", "--time", "0", status=None)
+    for name in {"podman", "podman_as_root"} & set(request.fixturenames):
+        used: Podman = request.getfixturevalue(name)
+        used("pod", "rm", "--all", "--force", "--time", "0", status=None)
+        used("rm", "--all", "--force", "--time", "0", status=None)
 
 
 def test_run(podman: Podman) -> None:
@@ -112,15 +138,118 @@ def test_terminal_of_exec(podman: Podman) -> None:
         assert session.wait() == 8
 
 
-def test_limits_and_security(podman: Podman) -> None:
+def test_limits_and_security(podman_as_root: Podman) -> None:
     flags = ("--rm", "--pids-limit", "44", "--memory", "64m", "--cap-drop", "all", "--security-opt", "no-new-privileges")
-    out = podman.run("grep", "-E", "Cap|NoNew|Seccomp:", "/proc/self/status", flags=flags).out
+    out = podman_as_root.run("grep", "-E", "Cap|NoNew|Seccomp:", "/proc/self/status", flags=flags).out
     status = dict(re.findall(r"(\w+):\t(\w+)", out))
     assert status["CapEff"] == status["CapBnd"] == "0" * 16
     assert status["NoNewPrivs"] == "1"
 
 
-def test_volumes_and_tmpfs(podman: Podman, tmp_path: Path) -> None:
-    flags = ("--rm", "-v", f"{tmp_path}:/mnt", "--tmpfs", "/scratch:size=1m", "--read-only")
+def test_volumes_and_tmpfs(podman: Podman, base: Path) -> None:
+    volume = base / f"podman-volume-{podman.account.uid}"
+    volume.mkdir()
+    os.chown(volume, podman.account.uid, podman.account.gid)
+    flags = ("--rm", "-v", f"{volume}:/mnt", "--tmpfs", "/scratch:size=1m", "--read-only")
     podman.run("sh", "-c", "echo kept > /mnt/file; touch /scratch/x", flags=flags)
-    assert (tmp_path / "file").read_text() == "kept\n"
+    assert (volume / "file").read_text() == "kept\n"
+
+
+def test_an_error_of_the_runtime_is_read_from_its_log(podman: Podman) -> None:
+    """Only a runtime that is known to write JSON is asked for it; its text is then told without the frame of the log."""
+    result = podman.run("nosuchprogram", status=127, flags=("--rm",))
+    assert 'exec: "nosuchprogram": executable file not found in $PATH' in result.err
+    assert "level=error" not in result.err.replace('"level":"error"', "level=error")
+
+
+def test_exec_with_environment_user_and_directory(podman: Podman) -> None:
+    podman.run("sleep", "1000", flags=("--detach", "--name", "host"))
+    out = podman("exec", "--env", "A=b", "--user", "1000:50", "--workdir", "/tmp", "host", "sh", "-c", "echo $A; id -u; pwd").out
+    assert out == "b\n1000\n/tmp\n"
+    podman("exec", "--detach", "host", "touch", "/dev/shm/detached")
+    eventually(lambda: podman("exec", "host", "ls", "/dev/shm").out == "detached\n", "the detached program ran")
+
+
+def test_top_lists_the_processes(podman: Podman) -> None:
+    podman.run("sleep", "1000", flags=("--detach", "--name", "busy"))
+    lines = podman("top", "busy", "pid", "args").out.splitlines()
+    assert [line.split() for line in lines[1:]] == [["1", "sleep", "1000"]]
+
+
+def test_health_check(podman: Podman) -> None:
+    podman.run(
+        "sleep",
+        "1000",
+        flags=("--detach", "--name", "patient", "--health-cmd", "test -e /dev/shm/well", "--health-interval", "disable"),
+    )
+    podman("healthcheck", "run", "patient", status=1)
+    podman("exec", "patient", "touch", "/dev/shm/well")
+    podman("healthcheck", "run", "patient")
+
+
+def test_restart(podman: Podman) -> None:
+    podman.run("sh", "-c", "echo up; exec sleep 1000", flags=("--detach", "--name", "again"))
+    first = podman.inspect("again", "{{.State.Pid}}")
+    podman("restart", "--time", "0", "again")
+    assert podman.inspect("again", "{{.State.Pid}}") not in (first, "0")
+    eventually(lambda: podman("logs", "again").out == "up\nup\n", "both runs are in the log")
+
+
+def test_descriptors_are_passed_on(podman: Podman) -> None:
+    reading, writing = os.pipe()
+    try:
+        words = podman.run_words("sh", "-c", "echo through >&3", flags=("--rm", "--preserve-fds", "1"))
+        command = ["bash", "-c", f'exec "$@" 3>&{writing}', "bash", *podman.command(*words)]
+        podman.account.run(command, status=0, env=podman.environment, pass_fds=(writing,))
+        os.set_blocking(reading, False)
+        assert os.read(reading, 100) == b"through\n"
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def test_pod_shares_namespaces(podman: Podman) -> None:
+    podman("pod", "create", "--name", "pea", "--infra=false", "--share", "")
+    flags = ("--detach", "--pod", "pea")
+    podman.run("sleep", "1000", flags=(*flags, "--name", "first"))
+    podman.run("sleep", "2000", flags=(*flags, "--name", "second", "--pid", "container:first", "--ipc", "container:first"))
+    processes = podman("exec", "second", "ps").out
+    assert "sleep 1000" in processes
+    assert "sleep 2000" in processes
+    assert podman("pod", "ps", "--format", "{{.Status}} {{.NumberOfContainers}}").out == "Running 2\n"
+    podman("pod", "stop", "--time", "0", "pea")
+    assert podman.inspect("first", "{{.State.Status}}") == "exited"
+
+
+def test_pause_and_unpause(podman_as_root: Podman) -> None:
+    podman_as_root.run("sleep", "1000", flags=("--detach", "--name", "still"))
+    podman_as_root("pause", "still")
+    assert podman_as_root.inspect("still", "{{.State.Status}}") == "paused"
+    podman_as_root("unpause", "still")
+    podman_as_root("exec", "still", "true")
+
+
+def test_update_changes_the_limits_of_a_running_container(podman_as_root: Podman) -> None:
+    flags = ("--detach", "--name", "sized", "--memory", "64m", "--cgroupns", "host", "-v", "/sys/fs/cgroup:/sys/fs/cgroup:ro")
+    podman_as_root.run("sleep", "1000", flags=flags)
+    assert _memory_limit(podman_as_root, "sized") == 64 << 20
+    podman_as_root("update", "--memory", "96m", "sized")
+    assert _memory_limit(podman_as_root, "sized") == 96 << 20
+
+
+def _memory_limit(podman: Podman, name: str) -> int:
+    """In bytes, read in the control group of the container's init."""
+    pid = podman.inspect(name, "{{.State.Pid}}")
+    groups = dict(line.split(":", 2)[1:] for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines())
+    if "memory" in groups:
+        directory = host.cgroup_directory("memory")
+        assert directory
+        return int((directory / groups["memory"].lstrip("/") / "memory.limit_in_bytes").read_text())
+    return int((Path("/sys/fs/cgroup") / groups[""].lstrip("/") / "memory.max").read_text())
+
+
+def test_stats(podman_as_root: Podman) -> None:
+    podman_as_root.run("sleep", "1000", flags=("--detach", "--name", "busy", "--memory", "64m"))
+    (stats,) = json.loads(podman_as_root("stats", "--no-stream", "--format", "json", "busy").out)
+    assert stats["mem_usage"].endswith("/ 67.11MB")
+    assert stats["pids"] == "1"
