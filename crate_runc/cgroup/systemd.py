@@ -127,6 +127,7 @@ class Scope(CgroupV2):
             raise CgroupError(
                 f"start unit {self.unit}: its cgroup {self.paths[UNIFIED]} cannot be seen; is all of the host's cgroup2 mounted here?"
             )
+        self.close()  # a run in the foreground would else be sent the ends of all jobs, and read none
         if self._limits is not None:
             self.apply(self._limits)
 
