@@ -112,6 +112,27 @@ def test_kill_takes_names_and_numbers(runtime: OciRuntime, bundle: Bundle, name:
     runtime.wait_stopped(identity)
 
 
+@pytest.mark.parametrize("name", ["35", "RTMIN+1", "SIGRTMIN+1", "sigrtmin+1", "SIGRTMAX-29"])
+def test_kill_takes_real_time_signals(runtime: OciRuntime, bundle: Bundle, name: str) -> None:
+    if runtime.name == "runc" and name != "35":
+        pytest.skip("runc knows no names of real-time signals")
+    bundle.config["root"]["readonly"] = False
+    identity = runtime.start(bundle.script("trap 'echo got > /got; exit' 35; touch /ready; while :; do sleep 0.1; done"))
+    eventually(lambda: (bundle.rootfs / "ready").exists(), "the trap is set")
+    runtime.call("kill", identity, name)
+    runtime.wait_stopped(identity)
+    assert (bundle.rootfs / "got").read_text() == "got\n"
+
+
+def test_kill_with_zero_asks_whether_the_process_is_there(runtime: OciRuntime, bundle: Bundle) -> None:
+    with runtime.running(bundle.runs(*SLEEP)) as identity:
+        runtime.call("kill", identity, "0")
+        assert runtime.status(identity) == "running"
+        runtime.call("kill", identity, "KILL")
+        runtime.wait_stopped(identity)
+        runtime.fails("kill", identity, "0")
+
+
 def test_kill_of_an_unknown_signal_does_nothing(runtime: OciRuntime, bundle: Bundle) -> None:
     with runtime.running(bundle.runs(*SLEEP)) as identity:
         assert "NOSUCH" in runtime.fails("kill", identity, "NOSUCH").err.upper()

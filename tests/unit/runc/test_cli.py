@@ -365,3 +365,51 @@ def test_a_closed_stdout_is_no_traceback() -> None:
     finally:
         os.close(write)
     assert "Traceback" not in done.stderr
+
+
+def test_an_owner_without_a_name_is_told_by_number() -> None:
+    assert verbs._user_name(0) == "root"
+    assert verbs._user_name(4_000_000_000) == "#4000000000"
+
+
+def broken_bundle(path: Path) -> Path:
+    path.mkdir()
+    (path / "config.json").write_text('{"ociVersion": "1.0.0", "root": {}, "process": {"cwd": "x", "args": ["sh"]}}')
+    return path
+
+
+def test_check_prints_all_defects_as_text_or_json(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = broken_bundle(tmp_path / "bundle")
+    assert cli.main(["check", str(path)]) == 1
+    lines = capfd.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["process.cwd", "root.path"]
+    assert cli.main(["check", "--format", "json", "--bundle", str(path)]) == 1
+    defects = json.loads(capfd.readouterr().out)
+    assert [f"{defect['path']}: {defect['message']}" for defect in defects] == lines
+    assert cli.main(["check", "--format", "yaml", str(path)]) == 1
+
+
+def test_check_and_plan_take_another_configuration(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = broken_bundle(tmp_path / "bundle")
+    other = tmp_path / "other.json"
+    assert cli.main(["spec", "--bundle", str(tmp_path)]) == 0
+    (tmp_path / "config.json").rename(other)
+    assert cli.main(["check", "--config", str(other), str(path)]) == 0
+    assert cli.main(["plan", "-f", str(other), "-b", str(path), "--console-socket", "/s"]) == 0
+    assert "send its master to the console socket" in capfd.readouterr().out
+    assert cli.main(["plan", "-b", str(path)]) == 1
+
+
+def test_a_bundle_is_named_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "--bundle", str(tmp_path), str(tmp_path)]) == 1
+    assert "name the bundle once" in capfd.readouterr().err
+
+
+def test_plan_shows_what_its_flags_change(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["spec", "--bundle", str(tmp_path)]) == 0
+    plans = []
+    for flags in ([], ["--no-pivot"], ["--no-new-keyring"], ["--preserve-fds", "4"]):
+        assert cli.main(["plan", *flags, str(tmp_path)]) == 0
+        plans.append(capfd.readouterr().out)
+    assert len(set(plans)) == len(plans)
+    assert "descriptors from 7 on" in plans[3]
