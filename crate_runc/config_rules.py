@@ -36,6 +36,8 @@ PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave", "
 MAX_MAPPINGS = 340  # user_namespaces(7), since Linux 4.15
 _ID = integer((0, UINT32[1] - 1))  # 2^32-1 means "no id" to the kernel
 
+_NAME_MAX, _PATH_MAX = 255, 3840  # of Linux, the latter less what comes before and after
+
 
 def _version(value: Any, where: str, report: Report) -> None:
     """SemVer 2.0.0, whose major is 1 and minor at most 3; `-dev`, `-rc.1` and `+dev` may follow."""
@@ -91,6 +93,8 @@ def _cgroups_path(value: Any, where: str, report: Report) -> None:
         report(BundleError(where, f'must not contain "..": {quoted(value)}'))
     elif any(not (" " <= letter <= "~") for letter in value):
         report(BundleError(where, f"contains a control character or one beyond ASCII: {quoted(value)}"))
+    elif len(value) > _PATH_MAX or any(len(name) > _NAME_MAX for name in value.split("/")):
+        report(BundleError(where, f"is too long for a directory below /sys/fs/cgroup: {quoted(value)}"))
 
 
 def _devices(value: Any, where: str, report: Report) -> None:

@@ -116,7 +116,7 @@ class Creation:
                 self.group.kill()
             if not self.group.processes():
                 self.group.delete()
-        except CgroupError:
+        except (CgroupError, OSError):
             pass
         remove_resctrl(self.state)
         self.entry.remove()

@@ -27,6 +27,7 @@ _LINE_LIMIT = 4 << 10
 _AT_FDCWD = -100
 _RESOLVE_NO_MAGICLINKS = 2
 _CLOSE_RANGE_CLOEXEC = 4
+_TIMER_SLACK = 50_000  # ns, what Linux starts with; 0 would ask for the one that was inherited
 _STATX_TYPE_AND_MODE, _MODE_OFFSET, _STATX_SIZE = 3, 28, 256
 _SIGACTION = 32  # bytes of the kernel's struct sigaction; all zero is the default action
 
@@ -92,7 +93,7 @@ class ForgetInherited(LaunchStep):
             Call("umask", 0o022),
             *(Call("rt_sigaction", number, bytes(_SIGACTION), 0, 8) for number in signals.changed()),
             Call("rt_sigprocmask", signals.SIG_SETMASK, bytes(8), 0, 8),
-            Call("prctl", prctl.SET_TIMERSLACK, 0),
+            Call("prctl", prctl.SET_TIMERSLACK, _TIMER_SLACK),
         ]
         if not self.keep_affinity:
             processors = os.cpu_count() or 1

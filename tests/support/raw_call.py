@@ -13,20 +13,44 @@ MACHINE = os.uname().machine
 _BASE = 0x400000
 _CODE = 120  # where the code begins: after Elf64_Ehdr and one Elf64_Phdr
 NUMBERS = {
-    "x86_64": {"acct": 163, "sched_yield": 24, "sched_get_priority_max": 146, "vhangup": 153, "unshare": 272},
-    "aarch64": {"acct": 89, "sched_yield": 124, "sched_get_priority_max": 125, "vhangup": 58, "unshare": 97},
+    "x86_64": {
+        "acct": 163,
+        "ioctl": 16,
+        "keyctl": 250,
+        "sched_yield": 24,
+        "sched_get_priority_max": 146,
+        "vhangup": 153,
+        "unshare": 272,
+    },
+    "aarch64": {
+        "acct": 89,
+        "ioctl": 29,
+        "keyctl": 219,
+        "sched_yield": 124,
+        "sched_get_priority_max": 125,
+        "vhangup": 58,
+        "unshare": 97,
+    },
 }
-"""Of calls that neither a shell nor a runtime makes."""
+"""Most are of calls that neither a shell nor a runtime makes."""
 
 
 def number(name: str) -> int:
     return NUMBERS[MACHINE][name]
 
 
-def program(number: int, *arguments: int) -> bytes:
-    """A static ELF executable for this machine."""
-    code = _x86_64(number, arguments) if MACHINE == "x86_64" else _aarch64(number, arguments)
-    return _elf(code)
+def program(number: int, *arguments: int | bytes) -> bytes:
+    """A static ELF executable for this machine. An argument of bytes is passed by address, with a zero after it."""
+    make = _x86_64 if MACHINE == "x86_64" else _aarch64
+    at = _BASE + _CODE + len(make(number, (0,) * len(arguments)))
+    values, texts = [], b""
+    for argument in arguments:
+        if isinstance(argument, int):
+            values.append(argument & 0xFFFFFFFFFFFFFFFF)
+        else:
+            values.append(at + len(texts))
+            texts += argument + b"\0"
+    return _elf(make(number, tuple(values)) + texts)
 
 
 def program_32(number: int) -> bytes:
