@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from crate_runc.steps.step import ChildContext
 
 _PLAIN = ("/proc", "/sys")
+_ROOT_INODE = 1  # of procfs, sysfs
 _IN_PROC = (
     "/proc/cpuinfo",
     "/proc/diskstats",
@@ -37,7 +38,7 @@ _IN_PROC = (
 
 def open_target(child: ChildContext, destination: str, *, is_directory: bool) -> int:
     """An O_PATH descriptor of the destination, made where it is missing. Raises OSError, StepError; the caller closes it."""
-    top = os.path.normpath("/" + destination.lstrip("/"))  # two slashes at the start would stay
+    top = place_of(destination)
     if top == "/":
         raise StepError("mount", errno.EINVAL, f"mount on {destination}: the root itself cannot be a mount destination")
     if top in _PLAIN:
@@ -89,6 +90,26 @@ def _open_plain_directory(root: int, name: str) -> int:
         raise StepError("mount", error.errno or 0, f"mount on /{name}: must be a directory, not a link or a file") from None
 
 
+def place_of(destination: str) -> str:
+    """The destination without what does not matter in it. Two slashes at the start would stay."""
+    return os.path.normpath("/" + destination.lstrip("/"))
+
+
+def tree_key(place: str) -> tuple[str, str]:
+    """Of the descriptor in child.fds of what is mounted on /proc or /sys. Names in a root that others can write to may be exchanged at any time:
+    what is masked below is found from there, not by name."""
+    return ("tree", place)
+
+
+def keep_kernel_tree(child: ChildContext, place: str, magic: int) -> None:
+    """After a file system of the kernel was mounted on /proc or /sys. Raises OSError where another one is there by now."""
+    tree = os.open(place[1:], os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=child.root)
+    if mount.magic(tree) != magic or os.fstat(tree).st_ino != _ROOT_INODE:
+        os.close(tree)
+        raise OSError(errno.EBUSY, "something else took its place meanwhile")
+    child.fds[tree_key(place)] = tree
+
+
 def clone_source(source: str, destination: str, *, recursive: bool, follow: bool = True) -> int:
     """A detached clone of a path of the host. Raises StepError."""
     try:
@@ -118,7 +139,11 @@ def bind_tree(child: ChildContext, tree: int, source: str, destination: str, opt
         try:
             if not is_directory and stat.S_ISDIR(os.fstat(target).st_mode):  # the kernel says EINVAL
                 raise OSError(errno.ENOTDIR, "not a directory: a file cannot be mounted on a directory")
+            if place_of(destination) == "/proc" and mount.magic(tree) != mount.PROC_MAGIC:
+                raise StepError("mount", errno.EINVAL, f'"{destination}" cannot be mounted because it is not of type proc')
             attach(tree, target, options)
+            if place_of(destination) in _PLAIN:
+                child.fds[tree_key(place_of(destination))] = os.dup(tree)
         finally:
             os.close(target)
     except OSError as error:

@@ -10,7 +10,7 @@ import errno
 import os
 import struct
 
-from crate_runc.kernel.libc import AT_EMPTY_PATH, AT_FDCWD, AT_RECURSIVE, syscall
+from crate_runc.kernel.libc import AT_EMPTY_PATH, AT_FDCWD, AT_RECURSIVE, address_of, syscall
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_SYNCHRONOUS, MS_REMOUNT, MS_MANDLOCK, MS_DIRSYNC = 1, 2, 4, 8, 16, 32, 64, 128
 MS_NOSYMFOLLOW, MS_NOATIME, MS_NODIRATIME, MS_BIND, MS_MOVE, MS_REC, MS_SILENT = 256, 1024, 2048, 4096, 8192, 16384, 32768
@@ -113,6 +113,16 @@ def new_filesystem(kind: str, options: dict[str, str], attributes: int, *, sourc
         return syscall("fsmount", context, _FSMOUNT_CLOEXEC, attributes, path=kind)
     finally:
         os.close(context)
+
+
+PROC_MAGIC, SYSFS_MAGIC = 0x9FA0, 0x62656572
+
+
+def magic(fd: int) -> int:
+    """What kind of file system `fd` is on: the first word of struct statfs, statfs(2)."""
+    status = bytearray(120)
+    syscall("fstatfs", fd, address_of(status))
+    return int.from_bytes(status[:8], "little")
 
 
 def unmount(path: str, flags: int = MNT_DETACH) -> None:

@@ -13,6 +13,7 @@ import stat
 from crate_runc.errors import StepError
 from crate_runc.kernel import mount, path
 from crate_runc.kernel.libc import AT_FDCWD
+from crate_runc.mount_point import place_of, tree_key
 from crate_runc.steps.step import ChildStep
 
 TYPE_CHECKING = False
@@ -104,8 +105,11 @@ class ReadonlyPath(ChildStep):
 
 
 def _open(child: ChildContext, name: str) -> int | None:
+    place = place_of(name)
+    top, _, below = place[1:].partition("/")
+    root = child.fds.get(tree_key(f"/{top}"), -1)
     try:
-        return path.open_in_root(child.root, name)
+        return path.open_in_root(child.root, place) if root < 0 else path.open_in_root(root, below)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return None

@@ -11,9 +11,10 @@ import os
 import stat
 
 from crate_runc import mount_options
+from crate_runc.errors import StepError
 from crate_runc.kernel import mount, path
 from crate_runc.mount_options import MountOptions
-from crate_runc.mount_point import bind_tree, clone_source, named, open_target
+from crate_runc.mount_point import bind_tree, clone_source, keep_kernel_tree, named, open_target, place_of
 from crate_runc.steps.step import ChildStep
 
 TYPE_CHECKING = False
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from crate_runc.steps.step import ChildContext, Config
 
+_KERNEL_TREES = {"proc": ("/proc", mount.PROC_MAGIC), "sysfs": ("/sys", mount.SYSFS_MAGIC)}
 _WITHOUT_LABELS = ("proc", "sysfs", "cgroup2")  # SELinux labels their files by itself
 
 
@@ -113,7 +115,11 @@ class NewFilesystem(ChildStep):
         except OSError as error:
             raise named(self.source, self.destination, error) from None
         try:
+            if place_of(self.destination) == "/proc" and self.kind != "proc":
+                raise StepError("mount", errno.EINVAL, f'"{self.destination}" cannot be mounted because it is not of type proc')
             self._mount(child, target, text)
+            if _KERNEL_TREES.get(self.kind, ("",))[0] == place_of(self.destination):
+                keep_kernel_tree(child, *_KERNEL_TREES[self.kind])
         except OSError as error:
             if self.bind == "if denied" and error.errno == errno.EPERM:
                 _bind_host(child, self.kind, self.destination, self.options)
