@@ -60,17 +60,19 @@ class Label:
 class Call:
     """One system call by its name in numbers.py, or one of the two of our own: `compare` (see check) and `offset` (a + 16·b).
 
-    store: where the result goes, as 64 bits. expected: what it must be, if it is no error (32 bits). then, otherwise: where the list goes on
-    after success, and after an error that is forgiven; the next item where not said. message, reason: the text of the error that is not
-    forgiven, before and instead of the kernel's words.
+    each: the call is made once for each bit that is set, from the lowest on, with the bit's number as its second argument, and the result is that
+    of all of them, or-ed. store: where the result goes, as 64 bits. expected: what it must be, if it is no error (32 bits). then, otherwise: where
+    the list goes on after success, and after an error that is forgiven; the next item where not said. message, reason: the text of the error that
+    is not forgiven, before and instead of the kernel's words.
     """
 
-    __slots__ = ("arguments", "expected", "forgive", "message", "name", "origin", "otherwise", "reason", "store", "then")
+    __slots__ = ("arguments", "each", "expected", "forgive", "message", "name", "origin", "otherwise", "reason", "store", "then")
 
     def __init__(
         self,
         name: str,
         *arguments: Argument,
+        each: int = 0,
         forgive: tuple[int, ...] = (),
         store: Buffer | At | None = None,
         expected: int | None = None,
@@ -81,6 +83,7 @@ class Call:
     ) -> None:
         self.name = name
         self.arguments = arguments
+        self.each = each
         self.forgive = forgive
         self.store = store
         self.expected = expected

@@ -44,6 +44,11 @@ def _execute(call: Call) -> int:
             result = 0 if _is_as_wanted(call) else -words[4]
         elif call.name == "offset":
             result = words[0] + 16 * words[1]
+        elif call.each:
+            result = 0
+            for bit in range(call.each.bit_length()):
+                if call.each >> bit & 1:
+                    result |= syscall(call.name, words[0], bit, *words[2:])
         else:
             result = syscall(call.name, *words)
     except OSError as error:

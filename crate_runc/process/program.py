@@ -5,7 +5,7 @@ that their arguments are addresses of. All addresses are final: the stub is load
 
     head    u64 address of the entry that is next after an error, once; what failed: u64 address of its entry, u64 errno; u64 for unused results
     entry   u32 number of the call; u32 which arguments are in memory; u32 distance to the next entry, and u32 after a forgiven error;
-            16 bytes: the errnos 0 to 127 that are forgiven; u64 address for the result; 6 × u64 arguments; u64 unused; struct iovec of the message
+            16 bytes: the errnos 0 to 127 that are forgiven; u64 address for the result; 6 × u64 arguments; u64 bits to repeat for; struct iovec of the message
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Program:
         message = os.fsencode(f"{call.message}: ") if self._told and call.message else b""
         place = self._put(message) if message else 0
         return _ENTRY.pack(
-            number, indirect, then, otherwise, forgiven, store, *words, *_ZEROS[len(words) :], 0, place, len(message)
+            number, indirect, then, otherwise, forgiven, store, *words, *_ZEROS[len(words) :], call.each, place, len(message)
         )
 
     def _address(self, argument: Argument) -> int:
@@ -129,7 +129,7 @@ def _without_expected(items: list[Item]) -> list[Item]:
             plain.append(item)
             continue
         result = Buffer()
-        first = Call(item.name, *item.arguments, forgive=item.forgive, store=result, otherwise=item.otherwise)
+        first = Call(item.name, *item.arguments, each=item.each, forgive=item.forgive, store=result, otherwise=item.otherwise)
         second = check(result, 0xFFFFFFFF, item.expected)
         for call in (first, second):
             call.message, call.reason, call.origin = item.message, item.reason, item.origin

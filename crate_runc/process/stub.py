@@ -31,41 +31,48 @@ _PLACE = _BASE + 0x10000 + _DATA
 
 _X86_64 = bytes.fromhex(
     "41bc20104100 bb08104100"  # entry (r12) = the first; failed (rbx)
-    "31c9"  # loop: for each of 6 arguments
+    "4d8b6c2458 4531f6"  # loop: the bits to repeat for (r13), all results together (r14)
+    "31c9"  # again: for each of 6 arguments
     "498b54cc28 410fa34c2404 7303 488b12 52"  # its word, or the word at that address, to the stack
     "ffc1 83f906 75e8"
     "4159 4158 415a 5a 5e 5f"  # into r9 r8 r10 rdx rsi rdi
-    "418b0424 0fbae010 7255 0f05"  # number; bit 16: jb ours; syscall
+    "4d85ed 7408 490fbcf5 490fb3f5"  # the second is the lowest bit's number, which is gone then
+    "418b0424 0fbae010 7264 0f05"  # number; bit 16: jb ours; syscall
     "498b4c2420 488901"  # result: keep it
-    "483d01f0ffff 730a 418b442408"  # jae error; distance of the next entry
-    "4901c4 ebb7"  # next: entry += distance; jmp loop
+    "483d01f0ffff 7315"  # jae error
+    "4909c6 4c8931 4d85ed 75a9"  # keep all together; jnz again
+    "418b442408"  # distance of the next entry
+    "4901c4 eb97"  # next: entry += distance; jmp loop
     "f7d8 4c8923 48894308"  # error: which entry, which errno
     "3d80000000 730f 410fa3442410 7307"  # not one of those that are forgiven: fail
     "418b44240c ebdc"  # distance for a forgiven error; jmp next
-    "4c8b63f8 488363f800 4d85e4 758a"  # fail: entry = failure; failure = 0; jnz loop
+    "4c8b63f8 488363f800 4d85e4 0f8566ffffff"  # fail: entry = failure; failure = 0; jnz loop
     "b8e7000000 bf01000000 0f05"  # exit_group(1)
-    "a801 750c 4889f8 48c1e604 4801f0 eb9d"  # ours: offset: rdi + 16 rsi; jmp result
-    "8b0f 21f1 31c0 39d1 0f94c0 4431d0 748d"  # compare: ([rdi] & rsi == rdx) == r10; je result
-    "4c89c0 48f7d8 eb85"  # -r8; jmp result
+    "a801 750c 4889f8 48c1e604 4801f0 eb8e"  # ours: offset: rdi + 16 rsi; jmp result
+    "8b0f 21f1 31c0 39d1 0f94c0 4431d0 0f847affffff"  # compare: ([rdi] & rsi == rdx) == r10; je result
+    "4c89c0 48f7d8 e96fffffff"  # -r8; jmp result
 )
 _AARCH64 = struct.pack(
-    "<60I",
+    "<71I",
     *(0xD2820413, 0xF2A00833, 0xD2820114, 0xF2A00834),  # entry (x19) = the first; failed (x20)
-    *(0xB9400669, 0x9100A26A, 0xD100C3FF, 0x910003EB, 0xD280000C),  # loop: for each of 6 arguments
+    *(0xF9402E75, 0xD2800016),  # loop: the bits to repeat for (x21), all results together (x22)
+    *(0xB9400669, 0x9100A26A, 0xD100C3FF, 0x910003EB, 0xD280000C),  # again: for each of 6 arguments
     *(0xF86C794D, 0x1ACC252E, 0x3600004E, 0xF94001AD, 0xF82C796D),  # its word, or the word at that address, to the stack
     *(0x9100058C, 0xF100199F, 0x54FFFF21),
     *(0xA94007E0, 0xA9410FE2, 0xA94217E4, 0x9100C3FF),  # into x0 … x5
-    *(0xB9400268, 0x37800368, 0xD4000001),  # number; bit 16: ours; svc
+    *(0xB40000B5, 0xDAC002A1, 0xDAC01021, 0xD10006A9, 0x8A0902B5),  # the second is the lowest bit's number, which is gone then
+    *(0xB9400268, 0x378003E8, 0xD4000001),  # number; bit 16: ours; svc
     *(0xF9401269, 0xF9000120),  # result: keep it
-    *(0xB13FFC1F, 0x54000082, 0xB9400A69),  # b.hs error; distance of the next entry
-    *(0x8B090273, 0x17FFFFE6),  # next: entry += distance; b loop
+    *(0xB13FFC1F, 0x54000102),  # b.hs error
+    *(0xAA0002D6, 0xF9401269, 0xF9000136, 0xB5FFFC15),  # keep all together; cbnz again
+    *(0xB9400A69, 0x8B090273, 0x17FFFFDB),  # next: entry += distance of the next; b loop
     *(0x4B0003E0, 0xA9000293),  # error: which entry, which errno
     *(0x7102001F, 0x54000122, 0x91004269, 0x53037C0A, 0x386A692A, 0x1200080B, 0x1ACB254A, 0x3600006A),  # not forgiven: fail
     *(0xB9400E69, 0x17FFFFF3),  # distance for a forgiven error; b next
-    *(0xF85F8293, 0xF81F829F, 0xB5FFFAF3),  # fail: entry = failure; failure = 0; cbnz loop
+    *(0xF85F8293, 0xF81F829F, 0xB5FFF993),  # fail: entry = failure; failure = 0; cbnz loop
     *(0xD2800BC8, 0xD2800020, 0xD4000001),  # exit_group(1)
-    *(0x37000068, 0x8B011000, 0x17FFFFE5),  # ours: offset: x0 + 16 x1; b result
-    *(0xB9400009, 0x0A010129, 0x6B02013F, 0x1A9F17E9, 0xCB0403EA, 0x6B03013F, 0x9A8A03E0, 0x17FFFFDD),  # compare; b result
+    *(0x37000068, 0x8B011000, 0x17FFFFE1),  # ours: offset: x0 + 16 x1; b result
+    *(0xB9400009, 0x0A010129, 0x6B02013F, 0x1A9F17E9, 0xCB0403EA, 0x6B03013F, 0x9A8A03E0, 0x17FFFFD9),  # compare; b result
 )
 _MACHINES = {"x86_64": (62, _X86_64), "aarch64": (183, _AARCH64)}
 

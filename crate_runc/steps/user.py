@@ -110,10 +110,11 @@ class BecomeUser(LaunchStep):
 
     def calls(self, launch: LaunchContext) -> list[Item]:
         masks = self.masks or dict.fromkeys(_SETS, 0) | {"bounding": -1}
-        numbers = range(self.last_capability + 1)
-        dropped = [number for number in numbers if not masks["bounding"] >> number & 1]
+        dropped = ~masks["bounding"] & (2 << self.last_capability) - 1
+        drop: list[Item] = [Call("prctl", prctl.CAPBSET_DROP, 0, 0, 0, 0, each=dropped)] if dropped else []
+        read_back = Call("prctl", prctl.CAPBSET_READ, 0, 0, 0, 0, each=dropped, expected=0, message=_UNDONE)
         return [
-            *[Call("prctl", prctl.CAPBSET_DROP, number, 0, 0, 0) for number in dropped],
+            *drop,
             Call("prctl", prctl.CAP_AMBIENT, prctl.AMBIENT_CLEAR_ALL, 0, 0, 0),
             Call("prctl", prctl.SET_KEEPCAPS, 1, 0, 0, 0),
             self._set_groups(),
@@ -121,7 +122,7 @@ class BecomeUser(LaunchStep):
             Call("setresuid", self.uid, self.uid, self.uid),
             Call("prctl", prctl.SET_KEEPCAPS, 0, 0, 0, 0),
             *self._set_capabilities(masks, launch.held_capabilities()),
-            *[Call("prctl", prctl.CAPBSET_READ, number, 0, 0, 0, expected=0, message=_UNDONE) for number in dropped],
+            *([read_back] if dropped else []),
             *_identity("getresuid", self.uid),
             *_identity("getresgid", self.gid),
         ]
@@ -138,6 +139,7 @@ class BecomeUser(LaunchStep):
         ambient = masks["ambient"] & permitted & inheritable
         words, found = capability.words(sets), Buffer(24)
         numbers = range(self.last_capability + 1)
+        possible = permitted & inheritable  # what else the ambient set could hold: the kernel sees to that
         return [
             Call("capset", capability.HEADER, b"".join([word.to_bytes(4, "little") for word in words])),
             *[Call("prctl", prctl.CAP_AMBIENT, prctl.AMBIENT_RAISE, n, 0, 0) for n in numbers if ambient >> n & 1],
@@ -146,7 +148,7 @@ class BecomeUser(LaunchStep):
             *[
                 Call("prctl", prctl.CAP_AMBIENT, prctl.AMBIENT_IS_SET, n, 0, 0, expected=0, message=_UNDONE)
                 for n in numbers
-                if not ambient >> n & 1
+                if possible & ~ambient >> n & 1
             ],
         ]
 

@@ -127,6 +127,24 @@ def test_what_the_kernel_wrote_is_compared_under_a_mask(made: Stub) -> None:
     assert (done.stdout, done.stderr) == (b"a file", b"x: permission denied\n")
 
 
+def test_a_call_is_repeated_for_each_bit_and_its_results_are_together(made: Stub) -> None:
+    """dup3 to descriptors 40, 41 and 44, which is their or-ed number, and close of all but one that is not open."""
+    together = Buffer()
+    mask = 1 << 40 | 1 << 41 | 1 << 44
+    items: list[Item] = [
+        Call("dup3", 1, 0, 0, each=mask, store=together),
+        check(together, 0xFFFFFFFF, 40 | 41 | 44),
+        *(_close(fd) for fd in (40, 41, 44)),
+        Call("dup3", 1, 0, 0, each=1 << 50, expected=50),
+        Call("dup3", 77, 0, 0, each=mask, message="dup"),
+    ]
+    assert made.run(items).stderr == b"dup: bad file descriptor\n"
+
+
+def _close(fd: int) -> Call:
+    return Call("close", fd)
+
+
 def test_a_failure_of_what_follows_a_failure_ends_it(made: Stub) -> None:
     done = made.run([fail(errno.EPERM, "")], [Call("close", -1), _say(b"never")])
     assert (done.returncode, done.stdout) == (1, b"")
@@ -217,6 +235,8 @@ def test_the_same_list_is_executed_in_place() -> None:
         Call("statx", -100, b"/etc/passwd\0", 0, 3, status),
         check(At(status, 28), 0o170000, 0o100000),
         constant(status, seen),
+        Call("dup3", 1, 0, 0, each=1 << 60 | 1 << 61, expected=60 | 61),
+        *(_close(fd) for fd in (60, 61)),
         check(At(status, 28), 0o111, 0, equal=False, error=errno.EACCES, message="x"),
     ]
     with pytest.raises(CallError) as caught:
