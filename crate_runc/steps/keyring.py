@@ -5,17 +5,18 @@ from __future__ import annotations
 import errno
 import os
 
+from crate_runc.errors import StepError
 from crate_runc.kernel.calls import Call
 from crate_runc.steps.step import ChildStep, LaunchStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from crate_runc.kernel.calls import Item
-    from crate_runc.steps.step import LaunchContext
+    from crate_runc.steps.step import ChildContext, LaunchContext
 
 _JOIN_SESSION_KEYRING = 1
-# No keyrings, or the quota of keys is used up: nothing is inherited then either way that a filter of keyctl would not stop.
-_FORGIVEN = (errno.ENOSYS, errno.EDQUOT, errno.ENOSPC, errno.EPERM)
+_FORGIVEN = (errno.ENOSYS, errno.EPERM)  # no keyrings, or a filter that the container inherits: no key is in reach
+_USED_UP = (errno.EDQUOT, errno.ENOSPC)
 
 
 def plan(container_id: str, *, wanted: bool) -> list[ChildStep]:
@@ -30,6 +31,19 @@ class SessionKeyring(LaunchStep):
 
     def describe(self) -> str:
         return "join a new session keyring"
+
+    def apply(self, child: ChildContext) -> None:
+        """The quota of a user is 200 keys, and each container has one. With none left a container starts all the same, and gets no keys at all:
+        the caller's keyring, which it then has, must be out of its reach."""
+        try:
+            super().apply(child)
+        except StepError as error:
+            if error.errno not in _USED_UP:
+                raise
+            from crate_runc.kernel import libc, seccomp
+            from crate_runc.seccomp import without_keys
+
+            seccomp.install(without_keys.program(libc.MACHINE), 0)
 
     def calls(self, launch: LaunchContext) -> list[Item]:
         name = os.fsencode(f"_ses.{self.container_id}") + b"\0"

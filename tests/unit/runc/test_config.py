@@ -84,6 +84,8 @@ WRONG = [
     ("linux.rootfsPropagation", "mine", 'linux.rootfsPropagation: unknown "mine"'),
     ("linux.cgroupsPath", "/a/../../b", 'linux.cgroupsPath: must not contain "..": "/a/../../b"'),
     ("linux.cgroupsPath", "a\nb", "linux.cgroupsPath: contains a control character"),
+    ("linux.cgroupsPath", "/" + "n" * 256, "linux.cgroupsPath: is too long"),
+    ("linux.cgroupsPath", "/n" * 2000, "linux.cgroupsPath: is too long"),
     ("linux.devices", [{"type": "x", "path": "/dev/x"}], 'linux.devices[0].type: unknown "x"; known: b, c, p, u'),
     ("linux.devices", [{"type": "c", "path": "/dev/x", "major": 1}], "linux.devices[0].minor: is required for a device"),
     ("linux.devices", [{"type": "p", "path": "x"}], "linux.devices[0].path: must be an absolute path"),

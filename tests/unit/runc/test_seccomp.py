@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from crate_runc.errors import BundleError, RuncError
-from crate_runc.seccomp import cache, compiler, flags, listener, rules
+from crate_runc.seccomp import cache, compiler, flags, listener, rules, without_keys
 
 needs_library = pytest.mark.skipif(ctypes.util.find_library("seccomp") is None, reason="libseccomp.so.2 is not installed")
 _NOTIFIED = {"names": ["acct"], "action": "SCMP_ACT_NOTIFY"}
@@ -99,6 +99,8 @@ def _decide(program: bytes, number: int, architecture: int = _NATIVE) -> int:
             return int(constant)
         elif code == 0x05:
             at += constant
+        elif code == 0x54:
+            accumulator &= constant
         else:
             holds = {0x15: accumulator == constant, 0x25: accumulator > constant, 0x35: accumulator >= constant}[code]
             at += if_true if holds else if_false
@@ -255,3 +257,20 @@ def test_process_state_for_the_listener() -> None:
     expected = {"ociVersion": "1.3.0", "fds": ["seccompFd"], "pid": 7, "state": state}
     assert listener.process_state({}, 7, state) == expected
     assert listener.process_state({"listenerMetadata": "m"}, 7, state) == {**expected, "metadata": "m"}
+
+
+@pytest.mark.parametrize(
+    ("machine", "architecture", "numbers"),
+    [
+        ("x86_64", 0xC000003E, (248, 249, 250, 0x40000000 | 250)),
+        ("x86_64", 0x40000003, (286, 287, 288)),
+        ("aarch64", 0xC00000B7, (217, 218, 219)),
+        ("aarch64", 0x40000028, (309, 310, 311)),
+        ("x86_64", 0x12345678, (1,)),
+    ],
+)
+def test_keys_are_out_of_reach_on_every_architecture(machine: str, architecture: int, numbers: tuple[int, ...]) -> None:
+    program = without_keys.program(machine)
+    assert {_decide(program, number, architecture) for number in numbers} == {0x00050000 | errno.EPERM}
+    if len(numbers) > 1:
+        assert {_decide(program, number, architecture) for number in (0, min(numbers) - 1, 400)} == {0x7FFF0000}
