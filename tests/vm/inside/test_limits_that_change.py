@@ -54,4 +54,5 @@ def test_huge_pages_are_limited(runtime: OciRuntime, bundle: Bundle) -> None:
         pytest.skip("needs huge pages of 2 MB")
     found = runtime.output(bundle).split()
     assert found[0] == str(4 << 20)
-    assert found[1] == (str(4 << 20) if runtime.name == "crate-runc" else found[1])
+    if runtime.name == "crate-runc":  # runc 1.1 limits those in use alone
+        assert found[1] == str(4 << 20)
