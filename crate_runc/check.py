@@ -33,7 +33,7 @@ def bundle(path: str, file: str = "") -> list[BundleError]:
     BundleError where it cannot be read."""
     if not os.path.isdir(path):
         raise BundleError("", f"bundle {path}: not a directory")
-    return document(config.read_json(file or os.path.join(path, "config.json")))
+    return document(config.read_document(path, file))
 
 
 def document(value: Any) -> list[BundleError]:

@@ -8,9 +8,11 @@ at here, and paths of the host (namespaces, devices, hooks) are not opened: the 
 from __future__ import annotations
 
 import os
+import stat
 
 from crate_runc import config_rules, process_rules, strict_json
 from crate_runc.errors import BundleError, reason
+from crate_runc.shapes import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,9 +35,18 @@ def load(bundle_path: str, file: str = "") -> Bundle:
     path = os.path.abspath(bundle_path)
     if not os.path.isdir(path):
         raise BundleError("", f"bundle {path}: not a directory")
-    config = read_json(file or os.path.join(path, "config.json"))
+    config = read_document(path, file)
     check_config(config)
     return Bundle(path, config, os.path.normpath(os.path.join(path, config["root"]["path"])))
+
+
+def read_document(bundle_path: str, file: str = "") -> dict[str, Any]:
+    """An object, not checked further. A file that the caller named may be a pipe; the bundle's own is not waited for. Raises BundleError."""
+    place = file or os.path.join(bundle_path, "config.json")
+    config = read_json(place, flags=0 if file else os.O_NONBLOCK)
+    if type(config) is not dict:
+        raise BundleError("", f"{place}: must be an object, not {quoted(config)}")
+    return config
 
 
 def check_config(config: Any) -> None:
@@ -65,10 +76,13 @@ def defects(config: Any) -> list[BundleError]:
     return found
 
 
-def read_json(path: str) -> Any:
-    """The value in a file of at most strict_json.MAX_BYTES. Raises BundleError naming the file."""
+def read_json(path: str, *, flags: int = 0) -> Any:
+    """The value in a file of at most strict_json.MAX_BYTES; with O_NONBLOCK among the flags of open(2), in a regular file. Raises BundleError
+    naming the file."""
     try:
-        with open(path, "rb", buffering=0) as file:
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | flags), "rb", buffering=0) as file:
+            if flags & os.O_NONBLOCK and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise BundleError("", f"read {path}: not a regular file")
             raw = b""
             while len(raw) <= strict_json.MAX_BYTES and (part := file.read(strict_json.MAX_BYTES)):
                 raw += part

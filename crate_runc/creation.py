@@ -41,7 +41,7 @@ class Creation:
         self.bundle = config.load(bundle_path, options.config_file)
         self.facts = host.probe(options.rootless)
         _check_options(self.bundle, self.facts, options)
-        self.parent_lists = plan.of_parent(self.bundle.config, self.facts, container_id)
+        self.parent_lists = plan.of_parent(self.bundle.config, self.facts, container_id, options.cgroup_driver)
         self.group = cgroup.open_for(self.bundle.config, self.facts, container_id, options.cgroup_driver)
         self.pidfd_receiver = connect_pidfd_socket(options)
         resctrl = _check_host(self.bundle.config, container_id)
@@ -158,10 +158,7 @@ class Creation:
             child = self._fork(fds, hook_state, seccomp)
         context = ParentContext(configuration, self.bundle.path, self.group, hook_state)
         on_listener = listener_of(configuration, {**hook_state, "status": "creating"})
-        return parent.walk(
-            child, prepare, attach, context, message, fds, meanwhile=self._record, on_listener=on_listener
-        )
-
+        return parent.walk(child, prepare, attach, context, message, fds, meanwhile=self._record, on_listener=on_listener)
 
     def _fork(self, fds: list[int], hook_state: dict[str, Any], seccomp: bytes) -> Child:
         """A child that inherits all that it will do, born in its cgroup."""
@@ -211,16 +208,15 @@ def _check_host(configuration: dict[str, Any], container_id: str) -> list[str]:
 def _check_options(bundle: Bundle, facts: HostFacts, options: Options) -> None:
     """What the command line and the bundle do not say alike."""
     terminal = bool(bundle.config["process"].get("terminal"))
-    if options.console_socket and not terminal:
-        raise StateError("cannot use console socket if runc will not detach or allocate tty")
-    if options.console_socket and not options.detach:
+    if options.console_socket and not (terminal and options.detach):
         raise StateError("cannot use console socket if runc will not detach or allocate tty")
     if terminal and options.detach and not options.console_socket:
         raise StateError("cannot allocate tty if runc will detach without setting console socket")
     if facts.euid != 0 and "user" not in namespace_paths(bundle.config):
         raise StateError("rootless container requires user namespaces")
     if not os.path.isdir(bundle.rootfs):
-        raise StateError(f"invalid rootfs: stat {bundle.rootfs}: no such file or directory")
+        cause = "not a directory" if os.path.lexists(bundle.rootfs) else "no such file or directory"
+        raise StateError(f"invalid rootfs: stat {bundle.rootfs}: {cause}")
     options.listen_fds = _listen_fds()
     check_preserved(options.preserve_fds + options.listen_fds)
 
