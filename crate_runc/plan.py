@@ -106,17 +106,20 @@ class Plan:
 def make(bundle: Bundle, facts: HostFacts, options: Options) -> Plan:
     """The plan of create and run."""
     plan = Plan()
-    plan.prepare, plan.attach = of_parent(bundle.config, facts, options.container_id)
+    plan.prepare, plan.attach = of_parent(bundle.config, facts, options.container_id, options.cgroup_driver)
     plan.begin, plan.setup, plan.enter, plan.launch = of_child(bundle, facts, options)
     return plan
 
 
-def of_parent(config: Config, facts: HostFacts, container_id: str = "") -> tuple[list[ParentStep], list[ParentStep]]:
+def of_parent(
+    config: Config, facts: HostFacts, container_id: str = "", cgroup_driver: str = "cgroupfs"
+) -> tuple[list[ParentStep], list[ParentStep]]:
     """`prepare` and `attach`. Each process imports the steps that it walks, when it needs them: that is most of what a start costs."""
     from crate_runc.steps import cgroup, oom
 
     process, wanted = config["process"], namespace_paths(config)
-    prepare: list[ParentStep] = [*oom.plan(process, may_fail=_is_restricted(config, facts)), *cgroup.plan_prepare()]
+    join = cgroup.plan_prepare(_unit(config, facts, container_id) if cgroup_driver == "systemd" else "", cgroup_driver)
+    prepare: list[ParentStep] = [*oom.plan(process, may_fail=_is_restricted(config, facts)), *join]
     attach: list[ParentStep] = cgroup.plan_limits(config, facts)
     if wanted.get("user") == "":
         from crate_runc.steps import id_maps
@@ -192,6 +195,13 @@ def of_child(bundle: Bundle, facts: HostFacts, options: Options) -> ChildLists:
 def begin_of_init(begin: list[ChildStep]) -> list[ChildStep]:
     """What is left to do of `begin` for a child that was cloned into its user and pid namespaces."""
     return [step for step in begin if getattr(step, "after_clone", False)]
+
+
+def _unit(config: Config, facts: HostFacts, container_id: str) -> str:
+    from crate_runc.systemd import units
+
+    slice, unit = units.unit_of(config, container_id, user=facts.rootless)
+    return f"{unit} in {slice}"
 
 
 def make_exec(process: dict[str, Any], config: Config, facts: HostFacts, options: Options) -> Plan:

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from crate_runc.steps.step import ChildContext, Config, ParentContext
 
 
-def plan_prepare() -> list[ParentStep]:
-    return [JoinCgroup()]
+def plan_prepare(unit: str = "", driver: str = "cgroupfs") -> list[ParentStep]:
+    """`unit` is what systemd makes, where that is the driver."""
+    return [] if driver == "disabled" else [JoinCgroup(unit)]
 
 
 def plan_limits(config: Config, facts: HostFacts) -> list[ParentStep]:
@@ -54,10 +55,13 @@ def plan_setup() -> list[ChildStep]:
 
 
 class JoinCgroup(ParentStep):
-    __slots__ = ()
+    __slots__ = ("unit",)
+
+    def __init__(self, unit: str = "") -> None:
+        self.unit = unit
 
     def describe(self) -> str:
-        return "move the child into the cgroup"
+        return f"let systemd start {self.unit} with the child in it" if self.unit else "move the child into the cgroup"
 
     def apply(self, parent: ParentContext) -> None:
         if not parent.in_cgroup:
