@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 
-from crate_runc import config_rules, process_rules, strict_json
+from crate_runc import process_rules, strict_json
 from crate_runc.errors import BundleError, reason
 from crate_runc.shapes import quoted
 
@@ -51,6 +51,8 @@ def read_document(bundle_path: str, file: str = "") -> dict[str, Any]:
 
 def check_config(config: Any) -> None:
     """Raises BundleError for the first defect of a whole config.json."""
+    from crate_runc import config_rules  # exec does not need them
+
     config_rules.config(config, "", _raise)
     config_rules.relations(config, _raise)
     _fill_user(config["process"])
@@ -69,6 +71,8 @@ def _fill_user(process: dict[str, Any]) -> None:
 
 def defects(config: Any) -> list[BundleError]:
     """All defects; those that concern several properties only once each property for itself is right."""
+    from crate_runc import config_rules
+
     found: list[BundleError] = []
     config_rules.config(config, "", found.append)
     if not found:

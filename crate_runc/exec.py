@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from crate_runc import cgroup, handover, host, plan
+from crate_runc import cgroup, exec_process, handover, host, plan
 from crate_runc.errors import StateError, StepError
 from crate_runc.process.entrant import Entrant, EntryContext, Target
 from crate_runc.state import store as state_store
@@ -13,29 +13,26 @@ from crate_runc.steps.step import ParentContext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import ModuleType
     from typing import Any
 
+    from crate_runc.cgroup import Cgroup
     from crate_runc.plan import Options, Plan
     from crate_runc.state.record import ContainerState
     from crate_runc.state.store import StateStore
     from crate_runc.steps.step import ParentStep
 
 
-def run(store: StateStore, container_id: str, process: dict[str, Any], options: Options) -> int:
-    """The exit status of the process, 0 when it is left to run (options.detach)."""
+def run(store: StateStore, container_id: str, values: dict[str, Any], arguments: list[str], options: Options) -> int:
+    """values: of the flags; arguments: the program's. The exit status of the process, 0 when it is left to run (options.detach)."""
     options.container_id = container_id
-    _check_options(process, options)
     with store.open(container_id, lock=False) as entry:
         state = entry.load()
-        status = entry.status(state)
-    if status == "stopped":
-        raise StateError("cannot exec in a stopped container")
-    if status == "paused":
-        raise StateError("cannot exec in a paused container (use --ignore-paused to override)")
-    if status not in ("created", "running"):
-        raise StateError("cannot exec in a container that is not running")
+        process = exec_process.make(state.config["process"], values, arguments)
+        _check_options(process, options)
+        _check_status(entry.status(state), ignore_paused=values.get("ignore-paused", False))
     receiver = handover.connect_pidfd_socket(options)
-    entrant = _enter(state, process, options, store.root)
+    entrant = _enter(state, process, options, store.root, values.get("cgroup", []))
     try:
         try:
             if receiver:
@@ -45,13 +42,24 @@ def run(store: StateStore, container_id: str, process: dict[str, Any], options: 
         except BaseException:
             entrant.kill()
             raise
-        if options.detach:
-            return 0
-        from crate_runc.process import foreground
-
-        return foreground.wait(entrant)
+        return 0 if options.detach else int(_foreground().wait(entrant))
     finally:
         entrant.close()
+
+
+def _foreground() -> ModuleType:
+    from crate_runc.process import foreground
+
+    return foreground
+
+
+def _check_status(status: str, *, ignore_paused: bool) -> None:
+    if status == "stopped":
+        raise StateError("cannot exec in a stopped container")
+    if status == "paused" and not ignore_paused:
+        raise StateError("cannot exec in a paused container (use --ignore-paused to override)")
+    if status not in ("created", "running", "paused"):
+        raise StateError("cannot exec in a container that is not running")
 
 
 def _check_options(process: dict[str, Any], options: Options) -> None:
@@ -67,12 +75,16 @@ def _check_options(process: dict[str, Any], options: Options) -> None:
         labels.check(process)
 
 
-def _enter(state: ContainerState, process: dict[str, Any], options: Options, store_root: str) -> Entrant:
+def _enter(state: ContainerState, process: dict[str, Any], options: Options, store_root: str, sub_cgroups: list[str]) -> Entrant:
     """Its program runs when this returns; when it raises, nothing is left of it."""
     facts = host.probe()
     steps = plan.make_exec(process, state.config, facts, options)
     console = handover.connect_console(options.console_socket) if options.console_socket else -1
     group = cgroup.from_state(state, facts)
+    if sub_cgroups:
+        from crate_runc import exec_cgroup
+
+        group.paths = exec_cgroup.below(group.paths, sub_cgroups)
     target = _target(state)
     entrance = group.entrance()
     if entrance:
@@ -87,9 +99,11 @@ def _enter(state: ContainerState, process: dict[str, Any], options: Options, sto
         if entrance:
             entrance.close()
     entrant.on_listener = handover.listener_of(state.config, state.as_state_json("running"))
-    entrant.on_outside = group.join_unified
+    entrant.on_outside = group.join_unified if sub_cgroups else lambda pid: _join_unified(group, state.pid, pid)
     parent = ParentContext(state.config, state.bundle, group, {})
     try:
+        if not options.detach:
+            _foreground()  # while the stub is at work
         _walk(entrant, steps, parent)
         if console >= 0:
             _pass_terminal(entrant, console, options.console_socket)
@@ -98,6 +112,12 @@ def _enter(state: ContainerState, process: dict[str, Any], options: Options, sto
         entrant.close()
         raise
     return entrant
+
+
+def _join_unified(group: Cgroup, init: int, pid: int) -> None:
+    from crate_runc import exec_cgroup
+
+    exec_cgroup.join_unified(group, init, pid)
 
 
 def _target(state: ContainerState) -> Target:

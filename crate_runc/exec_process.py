@@ -6,7 +6,6 @@ so what the bundle says now does not matter.
 
 from __future__ import annotations
 
-from crate_runc import config
 from crate_runc.errors import UsageError
 
 TYPE_CHECKING = False
@@ -16,19 +15,22 @@ if TYPE_CHECKING:
     Process = dict[str, Any]
 
 _FROM_CONTAINER = ("apparmorProfile", "selinuxLabel", "rlimits", "scheduler", "ioPriority", "execCPUAffinity")
+_CHECKED = {"apparmor", "cap", "cwd", "env", "process-label"}  # flags whose values the rules of config.json are about
 _MAX_ID = (1 << 32) - 2
 
 
 def make(own: Process, values: dict[str, Any], arguments: list[str]) -> Process:
-    """Checked. `own` is not changed. Raises UsageError and BundleError."""
-    if values.get("cgroup"):
-        raise UsageError("exec: --cgroup is not supported yet")
-    if "process" in values:
-        process: Process = completed(config.read_json(values["process"]), own)
-    elif not arguments:
-        raise UsageError("exec: name a program to run, or a file with --process")
-    else:
+    """Checked. `own`, which create has checked, is not changed. Raises UsageError and BundleError."""
+    if "process" not in values:
+        if not arguments:
+            raise UsageError("exec: name a program to run, or a file with --process")
         process = from_flags(own, values, arguments)
+        if not values.keys() & _CHECKED:
+            return process
+    from crate_runc import config
+
+    if "process" in values:
+        process = completed(config.read_json(values["process"]), own)
     config.check_process(process)
     return process
 

@@ -72,12 +72,10 @@ def _start(invocation: Invocation) -> int:
 
 
 def _exec(invocation: Invocation) -> int:
-    from crate_runc import exec, exec_process
+    from crate_runc import exec
 
-    store, container_id = _store(invocation), invocation.arguments[0]
-    with store.open(container_id, lock=False) as entry:
-        process = exec_process.make(entry.load().config["process"], invocation.values, invocation.arguments[1:])
-    return exec.run(store, container_id, process, _options(invocation))
+    container_id, *arguments = invocation.arguments
+    return exec.run(_store(invocation), container_id, invocation.values, arguments, _options(invocation))
 
 
 def _state(invocation: Invocation) -> int:

@@ -115,9 +115,3 @@ def test_a_wrong_variable_is_refused() -> None:
 def test_a_program_is_needed() -> None:
     with pytest.raises(UsageError, match="name a program to run, or a file with --process"):
         make()
-
-
-@pytest.mark.parametrize("flag", ["cgroup"])
-def test_flags_that_cannot_be_applied_are_refused(flag: str) -> None:
-    with pytest.raises(UsageError, match="is not supported yet"):
-        make("x", **{flag: "y"})
