@@ -16,6 +16,7 @@ import fcntl
 import os
 import struct
 
+from crate_runc.errors import StepError, reason
 from crate_runc.kernel.libc import MACHINE, numbers_of
 from crate_runc.process.program import Program
 
@@ -97,7 +98,8 @@ def make(items: list[Item], on_failure: list[Item], *, told: bool = False) -> tu
         fd = os.memfd_create("crate-runc", flags | _MFD_EXEC)
     except OSError as error:
         if error.errno != errno.EINVAL:
-            raise
+            text = f"make a program in memory that can be sealed: memfd_create(2): {reason(error)}"
+            raise StepError("stub", error.errno or 0, text) from None
         fd = os.memfd_create("crate-runc", flags)
     image = memoryview(executable(MACHINE, program.content))
     while image:
