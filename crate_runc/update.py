@@ -46,6 +46,7 @@ def update(store: StateStore, container_id: str, given: Resources, flags: Resour
         limits = completed(before, given)
         after = merged(before, limits)
         group = cgroup.from_state(state, host.probe())
+        group.check_use(limits.get("memory", {}))
         changes_devices = after.get("devices") != before.get("devices")
         if rdt:
             _write_rdt(rdt, container_id)

@@ -62,6 +62,9 @@ class Cgroup:
                 "container's cgroup unexpectedly frozen; another container that is paused has the same linux.cgroupsPath"
             )
 
+    def check_use(self, memory: dict[str, Any]) -> None:
+        """What `checkBeforeUpdate` asks for, before anything is changed: CgroupError for a limit below what is in use. v1's kernel does it."""
+
     def update(self, resources: dict[str, Any]) -> None:
         """Change limits of a running container: those that are given, but for devices. Raises BundleError and CgroupError; then the limits are
         what they were."""

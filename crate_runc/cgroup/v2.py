@@ -41,15 +41,18 @@ class CgroupV2(Cgroup):
 
     def apply(self, resources: dict[str, Any]) -> None:
         wanted = writes(resources, "v2")
+        self.check_use(resources.get("memory", {}))
         self._limit(wanted, resources, "v2")
         if not self.paths:
             return
         if not self.facts.rootless:
             self._filter_devices(resources)
 
+    def check_use(self, memory: dict[str, Any]) -> None:
+        if memory.get("checkBeforeUpdate") and self.paths:
+            _check_use(self.paths[UNIFIED], memory)
+
     def update(self, resources: dict[str, Any]) -> None:
-        if resources.get("memory", {}).get("checkBeforeUpdate"):
-            _check_use(self.paths[UNIFIED], resources["memory"])
         self._change_limits(writes(resources, "v2"), resources, "v2")
 
     def change_devices(self, before: dict[str, Any], after: dict[str, Any]) -> None:
