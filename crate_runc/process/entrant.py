@@ -223,6 +223,8 @@ class Entrant:
 def _own_failure(error: CallError) -> StepError:
     number = 0 if error.errno == UNEXPECTED else error.errno
     words = os.strerror(number).lower() if number else "the parent is gone"
+    if number == 38:  # ENOSYS
+        words += f": {error.call.name}(2)"
     return StepError("enter", number, f"{error.call.message or 'enter the container'}: {words}")
 
 

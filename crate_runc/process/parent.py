@@ -43,7 +43,11 @@ class Init:
         self.fd = -1
         self.terminal = -1
         if child.is_init:
-            self.adopt(child.pid)
+            try:
+                self.adopt(child.pid)
+            except OSError:
+                child.discard()
+                raise
         else:
             self._forker = child.pid
 

@@ -84,6 +84,8 @@ class LaunchStep(ChildStep):
 
     def failure(self, error: CallError) -> StepError:
         words = os.strerror(error.errno).lower() if error.errno != UNEXPECTED else "the kernel did not do what was asked"
+        if error.errno == 38:  # ENOSYS: a step makes many calls
+            words += f": {error.call.name}(2)"
         number = error.errno if error.errno != UNEXPECTED else 0
         return StepError(self.describe(), number, f"{error.call.message or self.describe()}: {error.call.reason or words}")
 
