@@ -4,8 +4,8 @@ Python looks for each module with a dozen system calls and as many function call
 the .pyc files, made of the sources by the first command that may write there: an entry counts only while its source has the size and time that
 it had then. Without a pack, or for a module that has changed, Python's own import does the work.
 
-An entry also names what its module imports at its top. These come first, straight into sys.modules, past the machinery of import, which takes
-as long for a module as all the rest. No docstring is kept.
+With its code a module has the names of what it imports at its top. These come first, straight into sys.modules, past the machinery of import, which
+takes as long for a module as all the rest. What only readers and type checkers need is not kept: docstrings, annotations, imports for them.
 """
 
 from __future__ import annotations
@@ -16,17 +16,20 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ast import Module
     from collections.abc import Iterator, Sequence
     from importlib.machinery import ModuleSpec
     from types import CodeType, ModuleType
 
-    # the source, its mtime in ns and size, is it a package; where its code is after the index, and how long; what it imports of the package
-    Entry = tuple[str, int, int, bool, int, int, tuple[str, ...]]
+    # the source's mtime in ns and size, is it a package; where its content is after the index, and how long
+    Entry = tuple[int, int, bool, int, int]
+    # what it imports of the package, its code
+    Content = tuple[tuple[str, ...], CodeType]
 
 _PACKAGE = __name__.rpartition(".")[0]
 _DIRECTORY = os.path.dirname(__file__)
 _MAGIC = int.from_bytes(sys.modules["_frozen_importlib_external"].MAGIC_NUMBER[:2], "little")  # the version of the bytecode
-_FORMAT = 2
+_FORMAT = 3
 _PATH = f"{_DIRECTORY}/__pycache__/pack.{sys.implementation.cache_tag}-{_MAGIC}-{_FORMAT}"
 _LENGTH = 8  # bytes of the length of the index, which comes first
 _LIMIT = (1 << 20) - 1
@@ -43,18 +46,19 @@ class _Finder:
         self._fd = fd
         self._start = start
         self._entries = entries
-        self._found: dict[str, CodeType] = {}
+        self._found: dict[str, Content] = {}
         self.is_stale = not entries
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
         entry = self._entries.get(name)
-        code = self._code(entry) if entry else None
-        if entry is None or code is None or _Spec is None:
+        content = self._content(name, entry) if entry else None
+        if entry is None or content is None or _Spec is None:
             return None
-        self._found[name] = code
-        spec = _Spec(name, self, origin=entry[0], is_package=entry[3])  # type: ignore[arg-type]  # the base class is in a module that costs 1 ms
+        self._found[name] = content
+        file = _file(name, entry)
+        spec = _Spec(name, self, origin=file, is_package=entry[2])  # type: ignore[arg-type]  # the base class is in a module that costs 1 ms
         if spec.submodule_search_locations is not None:
-            spec.submodule_search_locations.append(entry[0].rpartition("/")[0])
+            spec.submodule_search_locations.append(file.rpartition("/")[0])
         spec.has_location = True
         return spec
 
@@ -62,25 +66,25 @@ class _Finder:
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        name = module.__name__
-        self._run(module, self._found.pop(name), self._entries[name])
+        self._run(module, self._found.pop(module.__name__))
 
-    def _code(self, entry: Entry) -> CodeType | None:
+    def _content(self, name: str, entry: Entry) -> Content | None:
         """None where the pack does not have it any more."""
-        file, modified, size, _, place, length, _ = entry
-        status = os.stat(file)
-        if status.st_mtime_ns == modified and status.st_size == size:
-            try:
-                code: CodeType = marshal.loads(os.pread(self._fd, length, self._start + place))
-                return code
-            except (EOFError, ValueError, TypeError):
-                pass
+        modified, size, _, place, length = entry
+        try:
+            status = os.stat(_file(name, entry))
+            if status.st_mtime_ns == modified and status.st_size == size:
+                content: Content = marshal.loads(os.pread(self._fd, length, self._start + place))
+                return content
+        except (OSError, EOFError, ValueError, TypeError):
+            pass
         self.is_stale = True
         return None
 
-    def _run(self, module: ModuleType, code: CodeType, entry: Entry) -> None:
+    def _run(self, module: ModuleType, content: Content) -> None:
         loaded = sys.modules
-        for name in entry[6]:
+        imported, code = content
+        for name in imported:
             if name not in loaded:
                 self._load(name, loaded)
         exec(code, module.__dict__)
@@ -89,19 +93,23 @@ class _Finder:
         """Where this cannot, the import statement will: it finds what is not in sys.modules yet."""
         entry = self._entries.get(name)
         package, _, own = name.rpartition(".")
-        code = self._code(entry) if entry and package in loaded else None
-        if entry is None or code is None:
+        content = self._content(name, entry) if entry and package in loaded else None
+        if entry is None or content is None:
             return
         module = loaded[name] = _Module(name)
-        module.__file__ = entry[0]
-        if entry[3]:
-            module.__path__ = [entry[0].rpartition("/")[0]]
+        module.__file__ = file = _file(name, entry)
+        if entry[2]:
+            module.__path__ = [file.rpartition("/")[0]]
         setattr(loaded[package], own, module)
         try:
-            self._run(module, code, entry)
+            self._run(module, content)
         except BaseException:
             del loaded[name]
             raise
+
+
+def _file(name: str, entry: Entry) -> str:
+    return _DIRECTORY + name[len(_PACKAGE) :].replace(".", "/") + ("/__init__.py" if entry[2] else ".py")
 
 
 _finder: _Finder | None = None
@@ -135,27 +143,28 @@ def refresh() -> None:
 
 
 def _build() -> bytes:
+    import ast
+
     index: dict[str, Entry] = {}
-    codes = b""
+    contents = b""
     sources = dict(_sources())
     for name, path in sources.items():
         status = os.stat(path)
         with open(path, "rb") as file:
-            text = file.read()
-        is_package = path.endswith("/__init__.py")
-        code = marshal.dumps(compile(text, path, "exec", dont_inherit=True, optimize=2))
-        imported = tuple(each for each in dict.fromkeys(_imported(text)) if each in sources and each != name)
-        index[name] = (path, status.st_mtime_ns, status.st_size, is_package, len(codes), len(code), imported)
-        codes += code
+            tree = ast.parse(file.read(), path)
+        imported = tuple(each for each in dict.fromkeys(_imported(tree)) if each in sources and each != name)
+        content = marshal.dumps((imported, _compiled(tree, path)))
+        index[name] = (status.st_mtime_ns, status.st_size, path.endswith("/__init__.py"), len(contents), len(content))
+        contents += content
     head = marshal.dumps(index)
-    return len(head).to_bytes(_LENGTH, "little") + head + codes
+    return len(head).to_bytes(_LENGTH, "little") + head + contents
 
 
-def _imported(text: bytes) -> Iterator[str]:
+def _imported(tree: Module) -> Iterator[str]:
     """What the import statements at the top of a module may mean, in their order, a package before what is in it."""
     import ast
 
-    for statement in ast.parse(text).body:
+    for statement in tree.body:
         names = []
         if isinstance(statement, ast.Import):
             names = [alias.name for alias in statement.names]
@@ -164,6 +173,39 @@ def _imported(text: bytes) -> Iterator[str]:
         for name in names:
             parts = name.split(".")
             yield from (".".join(parts[: end + 1]) for end in range(len(parts)))
+
+
+def _compiled(tree: Module, path: str) -> CodeType:
+    """Without what is of no use when it runs."""
+    import __future__
+
+    import ast
+
+    class Lean(ast.NodeTransformer):
+        def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom | None:
+            return None if node.module == "__future__" else node
+
+        def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+            if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+                return node.orelse
+            return self.generic_visit(node)
+
+        def visit_arg(self, node: ast.arg) -> ast.arg:
+            node.annotation = None
+            return node
+
+        def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+            node.returns = None
+            return self.generic_visit(node)
+
+        def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.stmt:
+            kept = ast.Pass() if node.value is None else ast.Assign([node.target], node.value)
+            return ast.copy_location(kept, node)
+
+    flags = __future__.annotations.compiler_flag
+    lean = ast.fix_missing_locations(Lean().visit(tree))
+    code: CodeType = compile(lean, path, "exec", flags, dont_inherit=True, optimize=2)
+    return code
 
 
 def _sources() -> list[tuple[str, str]]:

@@ -59,7 +59,7 @@ for name in sys.argv[3:]:
     module = importlib.import_module(name)
     package, _, own = name.rpartition(".")
     assert not package or getattr(sys.modules[package], own) is module, name
-    print(name, module.__file__, *sorted(set(vars(module)) - {"__cached__", "__builtins__"}))
+    print(name, module.__file__, *sorted(set(vars(module)) - {"__cached__", "__builtins__", "__annotations__", "annotations"}))
 """
 
 
