@@ -72,6 +72,7 @@ def _system_calls(place: Place, runtimes: dict[str, str], bundle: str) -> list[s
     for name, path in runtimes.items():
         root = str(place.directory / "run" / f"strace-{name}")
         command = [path, "--root", root, "run", "--bundle", bundle, f"strace-{name}"]
+        _said_by(command, place)  # which fills its caches
         counting = [strace, "-c", "--summary-wall-clock", "-f", "-o", str(report)]
         if _said_by([*counting, *command], place) is None:
             continue

@@ -50,6 +50,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--breakdown", action="store_true", help="with the low-level runtimes: what the time of one run consists of"
     )
+    parser.add_argument(
+        "--many", type=int, default=runtime.MANY, help=f"containers that are made at once (default {runtime.MANY})"
+    )
     parser.add_argument("--json", metavar="FILE", help="write every sample there")
     parser.add_argument("--bin", metavar="DIRECTORY", help="measure this installation instead of a new one, e.g. .venv/bin")
     parser.add_argument("--vm", action="store_true", help="the low-level runtimes in the virtual machine that CRATE_VM names")
@@ -112,7 +115,7 @@ def _measure(options: argparse.Namespace, place: Place) -> list[dict[str, Any]]:
         documents.extend(_take(options, place, rows))
 
     if "run" in wanted:
-        take(runtime.rows(place))
+        take(runtime.rows(place, options.many))
         print(*runtime.lines(place), sep="\n", flush=True)
         if options.breakdown:
             take(breakdown.rows(place))

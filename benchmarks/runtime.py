@@ -14,11 +14,11 @@ from benchmarks.place import Place, write_program
 
 SECTION = "low-level runtime"
 PROGRAM = "/hello"
-_MANY, _WORKERS = 100, 4
+MANY, _WORKERS = 100, 4
 _SWARM = str(Path(__file__).with_name("swarm.py"))
 
 
-def rows(place: Place) -> list[Row]:
+def rows(place: Place, many: int) -> list[Row]:
     runtimes = found(place)
     bundle = place.directory / "bundle"
     make_bundle(place, bundle, runtimes.get("runc", runtimes["crate-runc"]))
@@ -30,7 +30,7 @@ def rows(place: Place) -> list[Row]:
             ("create, start, delete", _Runtime.life, 1),
             ("exec", _Runtime.exec, 1),
             ("state", _Runtime.state, 1),
-            (f"{_MANY} created and deleted by {_WORKERS} workers", _Runtime.swarm, 0.15),
+            (f"{many} created and deleted by {_WORKERS} workers", lambda each: each.swarm(many), 0.15),
         )
     ]
     rows[3].contenders.append(Contender("bare python3 -I -S", lambda name: [[place.runner.python, "-I", "-S", "-c", "pass"]]))
@@ -96,8 +96,8 @@ class _Runtime:
 
         return Contender(self.name, commands)
 
-    def swarm(self) -> Contender:
-        words = [self.place.runner.python, "-I", "-S", _SWARM, str(_MANY), str(_WORKERS), self.path, self.root, self.waiting]
+    def swarm(self, many: int) -> Contender:
+        words = [self.place.runner.python, "-I", "-S", _SWARM, str(many), str(_WORKERS), self.path, self.root, self.waiting]
         return Contender(self.name, lambda name: [[*words, name]])
 
     def held_waiting(self) -> float:

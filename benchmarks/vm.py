@@ -24,7 +24,7 @@ def run(turns: int, *, breakdown: bool) -> int:
     try:
         with booted() as machine:
             print("In a virtual machine, emulated: see the ratios alone.", flush=True)
-            script = 'cd "$1/checkout" && export PYTHONPATH="$2" && python3 -c "$3" && exec benchmarks/run --only run -n "$4" --bin "$5" $6'
+            script = 'cd "$1/checkout" && export PYTHONPATH="$2" && python3 -c "$3" && exec benchmarks/run --only run -n "$4" --bin "$5" --many 12 $6'
             install = _INSTALL.format(inside=INSIDE)
             words = ["sh", INSIDE, PACKAGES, install, str(turns), f"{INSIDE}/installed/bin", "--breakdown" if breakdown else ""]
             return machine.run("sh", "-c", script, *words, timeout=_SECONDS, show=True)
