@@ -16,7 +16,6 @@ import fcntl
 import os
 import struct
 
-from crate_runc.errors import StepError, reason
 from crate_runc.kernel.libc import MACHINE, numbers_of
 from crate_runc.process.program import Program
 
@@ -79,33 +78,70 @@ _MACHINES = {"x86_64": (62, _X86_64), "aarch64": (183, _AARCH64)}
 
 
 def is_possible() -> bool:
-    """Whether a memfd may be executed here (vm.memfd_noexec is 2 where not), and the processor is one of ours."""
+    """Whether a process without privileges can make one: a memfd may be executed here, and the processor is one of ours."""
     if MACHINE not in _MACHINES:
         return False
     try:
-        with open("/proc/sys/vm/memfd_noexec", "rb", buffering=0) as file:
-            return file.read(1) != b"2"
-    except FileNotFoundError:
-        return True
+        os.close(_memory())
+    except OSError:
+        return False
+    return True
 
 
 def make(items: list[Item], on_failure: list[Item], *, told: bool = False) -> tuple[int, Program]:
-    """A sealed, close-on-exec memfd to be executed, and what it says of errors (see Program). The descriptors that the calls name must
-    then be open in it under the same numbers."""
+    """A sealed, close-on-exec file to be executed, and what it says of errors (see Program). The descriptors that the calls name must then be open in
+    it under the same numbers."""
     program = Program(items, on_failure, numbers=numbers_of(MACHINE), base=_PLACE, told=told)
-    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+    image = executable(MACHINE, program.content)
     try:
-        fd = os.memfd_create("crate-runc", flags | _MFD_EXEC)
+        fd = _memory()
     except OSError as error:
-        if error.errno != errno.EINVAL:
-            text = f"make a program in memory that can be sealed: memfd_create(2): {reason(error)}"
-            raise StepError("stub", error.errno or 0, text) from None
-        fd = os.memfd_create("crate-runc", flags)
-    image = memoryview(executable(MACHINE, program.content))
-    while image:
-        image = image[os.write(fd, image) :]
+        if error.errno not in (errno.ENOSYS, errno.EACCES):
+            raise
+        return _file_in_a_tree_of_its_own(image, error), program
+    _write(fd, image)
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
     return fd, program
+
+
+def _memory() -> int:
+    """Raises OSError: EACCES where vm.memfd_noexec is 2."""
+    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+    try:
+        return os.memfd_create("crate-runc", flags | _MFD_EXEC)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return os.memfd_create("crate-runc", flags)
+
+
+def _file_in_a_tree_of_its_own(image: bytes, refused: OSError) -> int:
+    """Where no memfd may be executed: a file of a tmpfs that is mounted nowhere and read-only from then on, as seal.py has a directory of the host. That
+    takes privileges."""
+    from crate_runc.kernel import mount
+
+    try:
+        tree = mount.new_filesystem("tmpfs", {"mode": "0700", "size": "1m"}, mount.ATTR_NOSUID | mount.ATTR_NODEV)
+    except OSError:
+        raise OSError(
+            refused.errno, f"{os.strerror(refused.errno or 0)}: memfd_create(2) with MFD_EXEC (vm.memfd_noexec)"
+        ) from None
+    try:
+        fd = os.open("crate-runc", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o500, dir_fd=tree)
+        try:
+            _write(fd, image)
+        finally:
+            os.close(fd)
+        mount.set_attributes(tree, add=mount.ATTR_RDONLY)
+        return os.open("crate-runc", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=tree)
+    finally:
+        os.close(tree)
+
+
+def _write(fd: int, image: bytes) -> None:
+    rest = memoryview(image)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
 
 
 def build(machine: str, items: list[Item], on_failure: list[Item], *, told: bool = False) -> bytes:
