@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from crate_runc.state.record import ContainerState
     from crate_runc.state.store import StateStore
 
+_NO_MEMORY = "watch the memory of the container: it has no memory cgroup"
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -113,7 +114,7 @@ class _AlarmV1(Alarm):
 
     def __init__(self, paths: dict[str, str]) -> None:
         if "memory" not in paths:
-            raise CgroupError("watch the memory of the container: it has no memory cgroup")
+            raise CgroupError(_NO_MEMORY)
         self._directory = paths["memory"]
         super().__init__(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK), select.POLLIN)
         try:
@@ -138,10 +139,16 @@ class _AlarmV2(Alarm):
     __slots__ = ("_kills",)
 
     def __init__(self, paths: dict[str, str]) -> None:
+        if UNIFIED not in paths:
+            raise CgroupError(_NO_MEMORY)
         try:
-            super().__init__(os.open(f"{paths.get(UNIFIED, '')}/memory.events", os.O_RDONLY | os.O_CLOEXEC), select.POLLPRI)
+            super().__init__(os.open(f"{paths[UNIFIED]}/memory.events", os.O_RDONLY | os.O_CLOEXEC), select.POLLPRI)
+        except FileNotFoundError:
+            raise CgroupError(
+                f"watch the memory of cgroup {paths[UNIFIED]}: the controller memory is not handed down to it"
+            ) from None
         except OSError as error:
-            raise CgroupError(f"watch the memory of cgroup {paths.get(UNIFIED, '')}: {reason(error)}") from None
+            raise CgroupError(f"watch the memory of cgroup {paths[UNIFIED]}: {reason(error)}") from None
         self._kills = 0
         self._kills = self._count()
 
