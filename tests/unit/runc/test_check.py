@@ -12,9 +12,11 @@ from typing import Any
 import jsonschema
 import pytest
 
-from crate_runc import check, cli, config, spec
+from crate_runc import check, cli, config, spec, strict_json
 from crate_runc.errors import BundleError
 from crate_runc.state.record import ContainerState
+from tests.support import broken_configs
+from tests.support.runtime import default_config
 
 SYSCALL: dict[str, Any] = {"names": ["read"], "action": "SCMP_ACT_ALLOW"}
 
@@ -178,3 +180,16 @@ def test_works_as_the_launcher_starts_it(tmp_path: Path) -> None:
         [sys.executable, "-I", "-S", str(main), "check", str(tmp_path)], capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("name", [name for name in broken_configs.names() if name != "document"])
+def test_what_create_refuses_is_among_the_defects(name: str) -> None:
+    """The whole corpus: `check` and `create` never disagree, and neither fails in another way."""
+    for entry in broken_configs.load(name):
+        value = strict_json.loads(broken_configs.document(entry, default_config()))
+        try:
+            config.check_config(copy.deepcopy(value))
+        except BundleError as error:
+            assert str(error) in map(str, check.document(value)), broken_configs.describe(entry)
+        else:
+            check.document(value)
