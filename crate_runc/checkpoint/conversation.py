@@ -11,7 +11,6 @@ import os
 
 from crate_runc.checkpoint import request
 from crate_runc.errors import RuncError, reason
-from crate_runc.kernel import mount, namespaces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,15 +78,13 @@ def ask(
     *,
     listener: Listener | None = None,
     inherited: list[int] | None = None,
-    root: tuple[str, str] | None = None,
     before: Callable[[int], bytes] | None = None,
     output: int | None = None,
 ) -> Answer:
     """Send one request and return its answer. `listener` hears the notifications, with the descriptors that come along (it closes them).
-    root: (directory, mount point), bound in a mount namespace of criu's own. before: called with criu's pid; its bytes are the request.
-    output: a descriptor in place of stdout and stderr. Raises RuncError."""
+    before: called with criu's pid; its bytes are the request. output: a descriptor in place of stdout and stderr. Raises RuncError."""
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-    pid = _start(program, theirs.fileno(), inherited or [], root, output)
+    pid = _start(program, theirs.fileno(), inherited or [], output)
     theirs.close()
     try:
         ours.send(before(pid) if before else message)
@@ -103,15 +100,11 @@ def ask(
     return answer
 
 
-def _start(program: str, channel: int, inherited: list[int], root: tuple[str, str] | None, output: int | None) -> int:
+def _start(program: str, channel: int, inherited: list[int], output: int | None) -> int:
     pid = os.fork()
     if pid:
         return pid
     try:
-        if root:
-            namespaces.unshare(namespaces.NEWNS)
-            mount.mount(None, "/", None, mount.MS_PRIVATE | mount.MS_REC)
-            mount.mount(root[0], root[1], None, mount.MS_BIND | mount.MS_REC)
         if output is not None:
             os.dup2(output, 1)
             os.dup2(output, 2)

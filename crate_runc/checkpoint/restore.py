@@ -16,7 +16,7 @@ from crate_runc.checkpoint.dump import DESCRIPTORS, Places
 from crate_runc.creation import Creation
 from crate_runc.errors import BundleError, RuncError, reason
 from crate_runc.handover import write_pid_file
-from crate_runc.kernel import path, signals
+from crate_runc.kernel import mount, namespaces, path, signals
 from crate_runc.process.parent import Init
 from crate_runc.state import store as state_store
 
@@ -125,6 +125,7 @@ class _Restoration:
         wanted |= {name: self._values[flag] for flag, name in _TEXTS.items() if self._values.get(flag)}
         root = os.path.join(creation.entry.directory, _ROOT)
         os.mkdir(root, 0o755)
+        _bind_privately(bundle.rootfs, root)
         _make_mount_points(bundle.config, bundle.path, bundle.rootfs)
         wanted |= {"root": root, "rst_sibling": True, "evasive_devices": True}
         inherited, keys = _descriptors(self._image)
@@ -137,7 +138,6 @@ class _Restoration:
                 b"",
                 listener=self._hear,
                 inherited=[*inherited, *opened],
-                root=(bundle.rootfs, root),
                 before=lambda pid: request.encode(request.RESTORE, {**wanted, **self._join(pid)}),
             )
         except RuncError as error:
@@ -146,6 +146,7 @@ class _Restoration:
             directories.close()
             for fd in opened:
                 os.close(fd)
+            mount.unmount(root)
             os.rmdir(root)
         return answer.pid
 
@@ -243,10 +244,23 @@ def _descriptors(image: str) -> tuple[list[int], list[dict[str, Any]]]:
     return list(keys.values()), [{"key": key, "fd": fd} for key, fd in keys.items()]
 
 
+def _bind_privately(directory: str, point: str) -> None:
+    """criu wants a root that is a mount point. This process leaves the host's mount namespace for that, so that nothing stays behind when it is
+    killed; and all that criu is given must be opened afterwards, as it mounts in its work directory."""
+    try:
+        namespaces.unshare(namespaces.NEWNS)
+        mount.mount(None, "/", None, mount.MS_PRIVATE | mount.MS_REC)
+        mount.mount(directory, point, None, mount.MS_BIND | mount.MS_REC)
+    except OSError as error:
+        raise RuncError(f"restore: bind {directory} on {point}: {reason(error)}") from None
+
+
 def _make_mount_points(config: dict[str, Any], bundle: str, rootfs: str) -> None:
     """A rootfs that was never run in has none. What lies in a bound directory is made there, through the mount that criu will make."""
     root = _open(rootfs, "restore: open the root file system")
     try:
+        if config["root"].get("readonly"):
+            os.close(path.make_directory_in_root(root, "/tmp"))  # where criu puts the old root while it changes to this one
         for destination, source in external.bind_points(config):
             try:
                 is_directory = stat.S_ISDIR(os.stat(os.path.join(bundle, source)).st_mode)

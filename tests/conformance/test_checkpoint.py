@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import secrets
 import subprocess
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -41,6 +43,14 @@ def counting(runtime: OciRuntime, bundle: Bundle) -> Bundle:
 @pytest.fixture
 def images(runtime: OciRuntime) -> tuple[str, ...]:
     return ("--image-path", str(runtime.directory / "images"), "--work-path", str(runtime.directory / "work"))
+
+
+@pytest.fixture
+def network() -> Iterator[Path]:
+    name = f"ct-{secrets.token_hex(4)}"
+    subprocess.run([host.program("ip", "iproute2"), "netns", "add", name], check=True)
+    yield Path("/run/netns") / name
+    subprocess.run(["ip", "netns", "delete", name], check=True)
 
 
 def count(bundle: Bundle) -> int:
@@ -84,7 +94,7 @@ class TestWithCriu:
         assert identity in runtime.call("list", "-q").out
         assert Path(f"/proc/{runtime.pid(identity)}/cgroup").read_text() == before
         assert runtime.exec(identity, "/bin/hostname").out == "inside\n"
-        assert runtime.exec(identity, "/bin/cat", "/proc/kcore").out == ""
+        assert runtime.exec(identity, "/bin/cat", "/proc/keys").out == ""
         assert runtime.exec(identity, "/bin/sh", "-c", "echo x > /proc/sys/kernel/hostname", status=None).status != 0
         runtime.call("kill", identity, "KILL")
         runtime.wait_stopped(identity)
@@ -100,6 +110,10 @@ class TestWithCriu:
         counted_further(counting, count(counting))
 
     def test_memory_may_be_saved_beforehand(self, runtime: OciRuntime, counting: Bundle, images: tuple[str, ...]) -> None:
+        if subprocess.run(
+            [host.program("criu"), "check", "--feature", "mem_dirty_track"], capture_output=True, check=False
+        ).returncode:
+            pytest.skip("needs a kernel that tracks changes of memory (CONFIG_MEM_SOFT_DIRTY)")
         identity = runtime.start(counting, stdin=subprocess.DEVNULL)
         counted_further(counting, 0)
         top = runtime.directory / "images"
@@ -177,6 +191,16 @@ class TestWithCriu:
         runtime.call("kill", identity, "KILL")
         assert waiting.wait(60) == 128 + 9
         assert "does not exist" in runtime.fails("state", identity).err
+
+    def test_a_network_by_path_is_entered_again(
+        self, runtime: OciRuntime, counting: Bundle, images: tuple[str, ...], network: Path
+    ) -> None:
+        identity = runtime.start(counting.namespace("network", str(network)), stdin=subprocess.DEVNULL)
+        counted_further(counting, 0)
+        runtime.call("checkpoint", *images, identity, timeout=120)
+        restore(runtime, counting, identity, images)
+        assert Path(f"/proc/{runtime.pid(identity)}/ns/net").stat().st_ino == network.stat().st_ino
+        counted_further(counting, count(counting))
 
     def test_images_that_are_damaged_leave_nothing(self, runtime: OciRuntime, counting: Bundle, images: tuple[str, ...]) -> None:
         identity = runtime.start(counting, stdin=subprocess.DEVNULL)

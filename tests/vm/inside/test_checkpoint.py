@@ -12,6 +12,7 @@ from tests.conformance.test_checkpoint import (  # noqa: F401
     counting,
     criu,
     images,
+    network,
 )
 from tests.support import host
 
