@@ -1,4 +1,4 @@
-"""create, start, run, kill, delete, state and list: lock, load, check, act, save (runtime-spec, runtime.md "Operations").
+"""create, start, run, kill and delete: lock, load, check, act, save (runtime-spec, runtime.md "Operations").
 
 Every command ends; what stays is the state on disk and the container's own processes. How a container is made
 is in creation.py, what exec does in exec.py.
@@ -137,20 +137,6 @@ def _open_by_force(store: StateStore, container_id: str) -> Entry:
         from crate_runc import take_over
 
         return take_over.open_entry(store, container_id)
-
-
-def state(store: StateStore, container_id: str) -> dict[str, Any]:
-    with store.open(container_id, lock=False) as entry:
-        record = entry.load()
-        return record.as_state_json(entry.status(record))
-
-
-def list_states(store: StateStore) -> list[dict[str, Any]]:
-    """Of each container what `state` says, and the name or number of its owner."""
-    found = []
-    for entry, record in store.entries():
-        found.append({**record.as_state_json(entry.status(record)), "owner": record.owner})
-    return found
 
 
 def _await_ready(relay: Relay, pid: int) -> None:

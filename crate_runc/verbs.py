@@ -79,9 +79,10 @@ def _exec(invocation: Invocation) -> int:
 
 
 def _state(invocation: Invocation) -> int:
-    from crate_runc import lifecycle
-
-    return _print_json(lifecycle.state(_store(invocation), invocation.arguments[0]))
+    with _store(invocation).open(invocation.arguments[0], lock=False) as entry:
+        record = entry.load()
+        value = record.as_state_json(entry.status(record))
+    return _print_json(value)
 
 
 def _kill(invocation: Invocation) -> int:
@@ -104,10 +105,13 @@ def _delete(invocation: Invocation) -> int:
 
 
 def _list(invocation: Invocation) -> int:
-    from crate_runc import lifecycle, strict_json
+    from crate_runc import strict_json
 
     kind = _format(invocation)
-    states = [{**state, "owner": _user_name(state["owner"])} for state in lifecycle.list_states(_store(invocation))]
+    states = [
+        {**record.as_state_json(entry.status(record)), "owner": _user_name(record.owner)}
+        for entry, record in _store(invocation).entries()
+    ]
     if invocation.values.get("quiet"):
         return _print("".join(f"{state['id']}\n" for state in states))
     if kind == "json":

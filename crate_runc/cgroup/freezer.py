@@ -13,22 +13,11 @@ import time
 from crate_runc.cgroup import files
 from crate_runc.errors import CgroupError, reason
 from crate_runc.host import UNIFIED
+from crate_runc.state.paused import is_frozen as is_frozen
 
 _SECONDS = 10.0
 _POLL_SECONDS = 0.001
 _GONE = (errno.ENOENT, errno.ENODEV)
-
-
-def is_frozen(paths: dict[str, str]) -> bool:
-    """Whether someone asked for it, on v1 also for a cgroup above. `paths` is what the container's state keeps."""
-    try:
-        if "freezer" in paths:
-            return not files.read(paths["freezer"], "freezer.state").startswith("THAWED")
-        return UNIFIED in paths and files.read(paths[UNIFIED], "cgroup.freeze").startswith("1")
-    except OSError as error:
-        if error.errno in _GONE:
-            return False
-        raise CgroupError(f"read whether the container is paused: {reason(error)}") from None
 
 
 def freeze(paths: dict[str, str]) -> None:

@@ -12,8 +12,8 @@ import os
 import time
 
 from crate_runc import strict_json
-from crate_runc.cgroup import freezer
 from crate_runc.errors import StateError, reason
+from crate_runc.state import paused
 from crate_runc.state.record import ContainerState, from_json
 
 TYPE_CHECKING = False
@@ -99,7 +99,7 @@ class Entry:
         alive = is_alive(state)
         creator_alive = alive or state.phase != "creating" or self._locked or self._locked_by_another()
         status = state.status(alive=alive, creator_alive=creator_alive)
-        return "paused" if status in ("created", "running") and freezer.is_frozen(state.cgroup_paths) else status
+        return "paused" if status in ("created", "running") and paused.is_frozen(state.cgroup_paths) else status
 
     def remove(self) -> None:
         """The directory and all in it. state.json goes first: a rest without it is no container, and `create` takes it over."""
