@@ -151,10 +151,10 @@ def test_unknown_file_system_is_an_error(runtime: OciRuntime, bundle: Bundle) ->
 
 
 def test_missing_source_is_named_in_the_words_callers_know(runtime: OciRuntime, bundle: Bundle) -> None:
-    bundle.mount("/mnt", type="bind", source="/nonexistent", options=["bind"])
+    bundle.mount("/mnt", type="bind", source="/no/such/place", options=["bind"])
     err = runtime.run(bundle.runs("true"), status=1).err
-    assert "stat /nonexistent: no such file or directory" in err
-    assert 'error mounting "/nonexistent" to rootfs at "/mnt"' in err.replace("\\", "") or runtime.name == "runc"
+    assert "stat /no/such/place: no such file or directory" in err
+    assert 'error mounting "/no/such/place" to rootfs at "/mnt"' in err.replace("\\", "") or runtime.name == "runc"
 
 
 def test_missing_destinations_are_made_as_what_is_mounted(runtime: OciRuntime, bundle: Bundle, volume: Path) -> None:

@@ -131,9 +131,9 @@ def test_life_of_a_container_without(runtime: Lacking, bundle: Bundle, missing: 
 
 @pytest.mark.parametrize("missing", REPLACED)
 def test_errors_are_the_same_without(runtime: Lacking, bundle: Bundle, missing: str) -> None:
-    bundle.mount("/mnt", type="bind", source="/nonexistent", options=["rbind"])
+    bundle.mount("/mnt", type="bind", source="/no/such/place", options=["rbind"])
     expected = runtime.run(bundle.runs("true"), status=1).err.partition("msg=")[2]
-    assert "stat /nonexistent: no such file or directory" in expected
+    assert "stat /no/such/place: no such file or directory" in expected
     without = runtime.lacks(REPLACED[missing], errno.ENOSYS).run(bundle, status=1).err.partition("msg=")[2]
     assert without == expected
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from crate_runc.kernel import idmap, mount
 from tests.support import rootfs
 from tests.support.runtime import Bundle, OciRuntime
 
@@ -36,32 +39,35 @@ def mapped(runtime: OciRuntime, bundle: Bundle) -> Bundle:
 
 
 @pytest.fixture
-def volume(runtime: OciRuntime) -> Path:
-    """With files of root and of user 5, group 6 of the host."""
-    directory = runtime.directory / "volume"
-    (directory / "below").mkdir(parents=True)
+def volume(runtime: OciRuntime) -> Iterator[Path]:
+    """With files of root and of user 5, group 6 of the host, on a file system that can be idmapped: a tmpfs since Linux 6.3."""
+    for parent in (runtime.directory, Path(tempfile.gettempdir())):
+        directory = Path(tempfile.mkdtemp(dir=parent))
+        if can_be_idmapped(directory):
+            break
+        directory.rmdir()
+    else:
+        pytest.skip("needs a file system that can be idmapped")
+    directory.chmod(0o755)
+    (directory / "below").mkdir()
     for name, uid, gid in (("root", 0, 0), ("other", 5, 6)):
         (directory / name).write_text(f"{name}\n")
         os.chown(directory / name, uid, gid)
-    return directory
+    yield directory
+    shutil.rmtree(directory)
 
 
-@pytest.fixture(autouse=True)
-def idmapping(volume: Path, request: pytest.FixtureRequest) -> None:
-    """Skips where the file system of the tests cannot be idmapped (tmpfs: Linux 6.3)."""
-    if "volume" not in request.fixturenames:
-        return
-    from crate_runc.kernel import idmap, mount
-
-    tree = mount.open_tree_at(str(volume))
+def can_be_idmapped(directory: Path) -> bool:
+    tree = mount.open_tree_at(str(directory))
     namespace = idmap.user_namespace("0 1 1\n", "0 1 1\n")
     try:
         idmap.apply(tree, namespace, recursive=False)
-    except OSError as error:
-        pytest.skip(f"needs a file system that can be idmapped: {error.strerror}")
+    except OSError:
+        return False
     finally:
         os.close(tree)
         os.close(namespace)
+    return True
 
 
 OWNERS = "stat -c '%n %u %g' /mnt/root /mnt/other"
@@ -154,7 +160,7 @@ def test_file_that_is_idmapped(runtime: OciRuntime, mapped: Bundle, volume: Path
 
 @pytest.mark.parametrize(
     ("source", "why"),
-    [("/proc", "cannot be idmapped"), ("/nonexistent", "stat /nonexistent: no such file or directory")],
+    [("/proc", "cannot be idmapped"), ("/no/such/place", "stat /no/such/place: no such file or directory")],
 )
 def test_what_cannot_be_idmapped_is_an_error(runtime: OciRuntime, mapped: Bundle, volume: Path, source: str, why: str) -> None:
     mapped.mount("/mnt", type="bind", source=source, options=["bind", "idmap"])
@@ -231,7 +237,7 @@ def test_another_device_of_that_name_is_an_error(runtime: OciRuntime, mapped: Bu
 def test_sysfs_of_a_network_that_is_not_ours_is_the_hosts(runtime: OciRuntime, mapped: Bundle) -> None:
     """All of it read-only, control groups as well (CVE-2023-25809)."""
     mapped.without_namespace("network")
-    mapped.config["mounts"] = [mount for mount in mapped.config["mounts"] if mount["destination"] != "/sys/fs/cgroup"]
+    mapped.config["mounts"] = [entry for entry in mapped.config["mounts"] if entry["destination"] != "/sys/fs/cgroup"]
     rows = [line.split() for line in runtime.output(mapped.runs("cat", "/proc/self/mounts")).splitlines()]
     below = {row[1]: row[3].split(",") for row in rows if row[1] == "/sys" or row[1].startswith("/sys/")}
     assert "/sys" in below
