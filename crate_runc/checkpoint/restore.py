@@ -120,14 +120,23 @@ class _Restoration:
 
     def _ask(self) -> int:
         """The pid of the restored process."""
-        creation, bundle = self._creation, self._creation.bundle
+        root = os.path.join(self._creation.entry.directory, _ROOT)
+        os.mkdir(root, 0o755)
+        try:
+            _bind_privately(self._creation.bundle.rootfs, root)
+            try:
+                return self._ask_for(root)
+            finally:
+                mount.unmount(root)
+        finally:
+            os.rmdir(root)
+
+    def _ask_for(self, root: str) -> int:
+        bundle = self._creation.bundle
         wanted = options.common(self._values, bundle.config.get("annotations", {}))
         wanted |= {name: self._values[flag] for flag, name in _TEXTS.items() if self._values.get(flag)}
-        root = os.path.join(creation.entry.directory, _ROOT)
-        os.mkdir(root, 0o755)
-        _bind_privately(bundle.rootfs, root)
-        _make_mount_points(bundle.config, bundle.path, bundle.rootfs)
         wanted |= {"root": root, "rst_sibling": True, "evasive_devices": True}
+        _make_mount_points(bundle.config, bundle.path, bundle.rootfs)
         inherited, keys = _descriptors(self._image)
         opened = self._namespaces(wanted, keys)
         directories = options.Directories(self._image, self._values.get("work-path", ""), _LOG)
@@ -146,8 +155,6 @@ class _Restoration:
             directories.close()
             for fd in opened:
                 os.close(fd)
-            mount.unmount(root)
-            os.rmdir(root)
         return answer.pid
 
     def _join(self, pid: int) -> dict[str, Any]:

@@ -241,17 +241,18 @@ class StateStore:
 
 
 def _unlink(name: str, directory: int) -> None:
-    """A file, or a directory of files (of the notify socket)."""
+    """A file, or the directory of the notify socket; never what some other directory holds, which could be mounted there."""
     try:
         os.unlink(name, dir_fd=directory)
+        return
     except IsADirectoryError:
-        fd = os.open(name, _READ_DIRECTORY, dir_fd=directory)
+        pass
+    if name == "notify":
         try:
-            for inner in os.listdir(fd):
-                os.unlink(inner, dir_fd=fd)
-        finally:
-            os.close(fd)
-        os.rmdir(name, dir_fd=directory)
+            os.unlink("notify/notify.sock", dir_fd=directory)
+        except FileNotFoundError:
+            pass
+    os.rmdir(name, dir_fd=directory)
 
 
 def _lock_within(seconds: float, fd: int, lock: int) -> None:

@@ -282,3 +282,22 @@ def test_default_root_of_root(monkeypatch: pytest.MonkeyPatch, nested: bool, roo
     monkeypatch.setattr(state_store, "_in_user_namespace", lambda: nested)
     assert default_root(0, {"XDG_RUNTIME_DIR": "/run/user/5"}) == root
     assert default_root(0, {}) == "/run/crate-runc"
+
+
+def test_remove_takes_the_notify_socket_and_empty_mount_points(store: StateStore) -> None:
+    with store.create("c") as entry:
+        entry.save(state_of("c"))
+        Path(entry.directory, "notify").mkdir()
+        Path(entry.directory, "notify/notify.sock").touch()
+        Path(entry.directory, "criu-root").mkdir()
+        entry.remove()
+    assert os.listdir(store.root) == []
+
+
+def test_remove_never_empties_what_could_be_mounted(store: StateStore) -> None:
+    with store.create("c") as entry:
+        kept = Path(entry.directory, "criu-root/etc")
+        kept.mkdir(parents=True)
+        with pytest.raises(OSError, match="not empty"):
+            entry.remove()
+        assert kept.is_dir()
