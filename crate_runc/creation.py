@@ -10,7 +10,15 @@ import time
 
 from crate_runc import cgroup, config, host, plan
 from crate_runc.errors import CgroupError, StateError
-from crate_runc.handover import check_preserved, compiled_seccomp, connect_pidfd_socket, listener_of, send_pidfd, write_pid_file
+from crate_runc.handover import (
+    check_preserved,
+    compiled_seccomp,
+    connect_pidfd_socket,
+    listener_of,
+    send_pidfd,
+    warn_of_capabilities,
+    write_pid_file,
+)
 from crate_runc.lifecycle import has_own_pid_namespace, remove_resctrl, run_poststop_hooks
 from crate_runc.process import parent, start, start_gate
 from crate_runc.state import store as state_store
@@ -44,6 +52,8 @@ class Creation:
         self.parent_lists = plan.of_parent(self.bundle.config, self.facts, container_id, options.cgroup_driver)
         self.group = cgroup.open_for(self.bundle.config, self.facts, container_id, options.cgroup_driver)
         self.pidfd_receiver = connect_pidfd_socket(options)
+        in_user_namespace = "user" in namespace_paths(self.bundle.config)
+        warn_of_capabilities(self.bundle.config["process"], self.facts, has_user_namespace=in_user_namespace)
         resctrl = _check_host(self.bundle.config, container_id)
         self.entry = store.create(container_id)
         if os.environ.get("NOTIFY_SOCKET"):
@@ -143,7 +153,7 @@ class Creation:
         seccomp = compiled_seccomp(configuration, os.path.dirname(self.entry.directory))
         message = None
         wanted = namespace_paths(configuration)
-        if start.is_sealed(wanted):
+        if start.is_sealed(wanted, hooks_inside=("failure", "") in ready):
             child = start.start_sealed(wanted)
             message = parent.inputs(
                 self.bundle,

@@ -58,12 +58,12 @@ class Child:
             pass
 
 
-def is_sealed(wanted: dict[str, str]) -> bool:
+def is_sealed(wanted: dict[str, str], *, hooks_inside: bool) -> bool:
     """Whether the child for these namespaces (type: path, "" for a new one) is a sealed one. A container in the pid namespace of others must not
-    show them a process that runs from the host's Python."""
+    show them a process that runs from the host's Python, nor may it show one to its own startContainer hooks, which are the image's programs."""
     from crate_runc.process import stub
 
-    return bool(wanted.get("pid")) or not stub.is_possible()
+    return hooks_inside or bool(wanted.get("pid")) or not stub.is_possible()
 
 
 def fork(wanted: dict[str, str], entrance: Entrance | None, body: Callable[[Channel, bool], NoReturn]) -> Child:

@@ -201,3 +201,22 @@ def test_attack_succeeds_where_nothing_is_sealed(runtime: OciRuntime, bundle: Bu
         subprocess.run([*enter, "-S", "-c", "import time; time.sleep(0.3)"], check=True, env={"PYTHONHOME": sys.base_prefix})
     assert str(copy) in watched.found["written"]
     assert unsealed.digest() != unsealed.before
+
+
+@pytest.mark.parametrize("attacker", ATTACKERS)
+def test_hook_of_the_image_before_the_program_starts(runtime: OciRuntime, bundle: Bundle, victim: Victim, attacker: str) -> None:
+    """The image's hook looks at the process that waits to become its program; its child keeps what it opened, and tries again afterwards."""
+    out = runtime.directory / "out"
+    out.mkdir(mode=0o777)
+    bundle.mount("/out", type="bind", source=str(out), options=["bind"])
+    bundle.process["capabilities"] = dict.fromkeys(("bounding", "permitted", "effective"), capabilities(attacker))
+    bundle.process["noNewPrivileges"] = False
+    again = "i=0; while [ $i -lt 40 ]; do true >> /proc/self/fd/9 && echo written > /out/written; sleep 0.02; i=$((i+1)); done; echo > /out/done"
+    script = f"(: < /proc/1/exe) || {{ echo > /out/done; exit 0; }}; exec 9</proc/1/exe; readlink /proc/1/exe > /out/seen; ({again}) > /dev/null 2>&1 & exit 0"
+    bundle.config["hooks"] = {
+        "startContainer": [{"path": "/bin/busybox", "args": ["busybox", "sh", "-c", script], "env": ["PATH=/bin"]}]
+    }
+    with runtime.running(bundle.runs("/bin/busybox", "sleep", "1000")):
+        eventually((out / "done").exists, "the attacker has ended", within=20)
+    assert not (out / "written").exists(), (out / "seen").read_text()
+    assert victim.digest() == victim.before
