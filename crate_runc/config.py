@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 
+_CHUNK = 1 << 17  # bytes
+
+
 class Bundle:
     """`path` and `rootfs` are absolute; `config` is the checked content of config.json."""
 
@@ -88,7 +91,7 @@ def read_json(path: str, *, flags: int = 0) -> Any:
             if flags & os.O_NONBLOCK and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise BundleError("", f"read {path}: not a regular file")
             raw = b""
-            while len(raw) <= strict_json.MAX_BYTES and (part := file.read(strict_json.MAX_BYTES)):
+            while len(raw) <= strict_json.MAX_BYTES and (part := file.read(_CHUNK)):
                 raw += part
     except FileNotFoundError:
         # Not strerror's words: podman takes those for a program that is missing in the container and exits 127.

@@ -18,11 +18,18 @@ if TYPE_CHECKING:
 
 _REMOVE_SECONDS = 5.0
 _POLL_SECONDS = 0.005
+_CHUNK = 1 << 14  # bytes
 
 
 def read(directory: str, file: str) -> str:
-    with open(f"{directory}/{file}", encoding="utf-8") as opened:
-        return opened.read()
+    fd = os.open(f"{directory}/{file}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        raw = b""
+        while part := os.read(fd, _CHUNK):
+            raw += part
+    finally:
+        os.close(fd)
+    return raw.decode()
 
 
 def write(directory: str, file: str, value: str) -> None:

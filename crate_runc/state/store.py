@@ -288,8 +288,8 @@ def start_time(pid: int) -> int | None:
 
 
 def boot_id() -> str:
-    with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
-        return file.read().strip()
+    with open("/proc/sys/kernel/random/boot_id", "rb", buffering=0) as file:
+        return file.read(64).decode().strip()
 
 
 def _in_user_namespace() -> bool:
