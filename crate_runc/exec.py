@@ -9,7 +9,7 @@ from crate_runc.errors import StateError, StepError
 from crate_runc.process.entrant import Entrant, EntryContext, Target
 from crate_runc.state import store as state_store
 from crate_runc.steps.cgroup import JoinCgroup
-from crate_runc.steps.step import ParentContext
+from crate_runc.steps.step import ParentContext, namespace_paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ def _enter(state: ContainerState, process: dict[str, Any], options: Options, sto
     """Its program runs when this returns; when it raises, nothing is left of it."""
     facts = host.probe()
     steps = plan.make_exec(process, state.config, facts, options)
+    handover.warn_of_capabilities(process, facts, has_user_namespace="user" in namespace_paths(state.config))
     console = handover.connect_console(options.console_socket) if options.console_socket else -1
     group = cgroup.from_state(state, facts)
     if sub_cgroups:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from crate_runc.errors import RuncError, StateError, StepError, reason
+from crate_runc.errors import RuncError, StateError, StepError, reason, warnings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from crate_runc.host import HostFacts
     from crate_runc.plan import Options
 
 
@@ -34,6 +35,18 @@ def listener_of(configuration: dict[str, Any], state: dict[str, Any]) -> Callabl
     from crate_runc.seccomp import listener
 
     return listener.of(seccomp, state)
+
+
+def warn_of_capabilities(process: dict[str, Any], facts: HostFacts, *, has_user_namespace: bool) -> None:
+    """runtime-spec, config.md: what cannot be granted is no failure, but a warning. In a user namespace all are there to be granted."""
+    if not process.get("capabilities"):
+        return
+    from crate_runc.kernel import capability
+    from crate_runc.steps import user
+
+    names = user.unavailable(process, facts.last_capability, -1 if has_user_namespace else capability.get()[1])
+    if names:
+        warnings.append(f"ignoring unknown or unavailable capabilities: [{' '.join(names)}]")
 
 
 def check_preserved(count: int) -> None:

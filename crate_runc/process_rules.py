@@ -84,6 +84,20 @@ def _rlimits(value: Any, where: str, report: Report) -> None:
             report(BundleError(f"{where}[{index}].soft", f"{limit['soft']} is more than the hard limit {limit['hard']}"))
 
 
+def _capabilities(value: Any, where: str, report: Report) -> None:
+    """Words that no kernel knows are for the runtime to ignore with a warning ("Process", capabilities); this one the kernel refuses with EPERM."""
+    before: list[BundleError] = []
+    _CAPABILITIES(value, where, before.append)
+    for error in before:
+        report(error)
+    if before:
+        return
+    permitted = value.get("permitted", ())
+    for index, word in enumerate(value.get("effective", ())):
+        if word not in permitted:
+            report(BundleError(f"{where}.effective[{index}]", f"{word} is not in {where}.permitted"))
+
+
 def _scheduler(value: Any, where: str, report: Report) -> None:
     """What sched_setattr(2) would refuse with EINVAL alone, or, what is worse, ignore."""
     before: list[BundleError] = []
@@ -130,6 +144,7 @@ _SCHEDULER = fields(
     },
     required=("policy",),
 )
+_CAPABILITIES = fields(dict.fromkeys(("bounding", "effective", "inheritable", "permitted", "ambient"), list_of(filled)))
 _RLIMIT = {"type": one_of(RLIMITS), "soft": integer(UINT64), "hard": integer(UINT64)}
 _RLIMITS = list_of(fields(_RLIMIT, required=("type", "soft", "hard")))
 _USER = {"uid": _ID, "gid": _ID, "umask": integer((0, 0o777)), "additionalGids": list_of(_ID)}
@@ -140,7 +155,7 @@ PROPERTIES = {
     "args": _arguments,
     "env": list_of(variable),
     "cwd": absolute,
-    "capabilities": fields(dict.fromkeys(("bounding", "effective", "inheritable", "permitted", "ambient"), list_of(filled))),
+    "capabilities": _capabilities,
     "rlimits": _rlimits,
     "noNewPrivileges": boolean,
     "oomScoreAdj": integer((-1000, 1000)),

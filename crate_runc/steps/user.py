@@ -41,6 +41,14 @@ def plan(process: dict[str, Any], last_capability: int) -> list[ChildStep]:
     return steps
 
 
+def unavailable(process: dict[str, Any], last_capability: int, held: int) -> list[str]:
+    """The capabilities that config.json names and nobody can give here: unknown to this program or this kernel, or not the caller's own."""
+    sets = process.get("capabilities", {})
+    words = {word for name in _SETS for word in sets.get(name, ())}
+    known = {name for number, name in enumerate(capability.NAMES) if number <= last_capability and held >> number & 1}
+    return sorted(words - known)
+
+
 def _masks(sets: dict[str, list[str]] | None, last_capability: int) -> dict[str, int] | None:
     """None where config.json says nothing of capabilities: then none are left either, but in the bounding set."""
     if sets is None:

@@ -220,6 +220,18 @@ def test_capabilities_bit_for_bit(
     assert sets(runtime, bundle) == expected
 
 
+def test_capability_that_no_kernel_knows_is_ignored_with_a_warning(runtime: OciRuntime, bundle: Bundle) -> None:
+    bundle.process["capabilities"] = {kind: ["CAP_KILL", "CAP_WHATEVER"] for kind in ("bounding", "effective", "permitted")}
+    result = runtime.run(bundle.runs("cat", "/proc/self/status"))
+    assert int(status_of(result.out)["CapEff"], 16) == bits(KILL)
+    assert "ignoring unknown or unavailable capabilities: [CAP_WHATEVER]" in result.err
+
+
+def test_capability_that_is_effective_must_be_permitted(runtime: OciRuntime, bundle: Bundle) -> None:
+    bundle.process["capabilities"] = {"bounding": ["CAP_KILL"], "effective": ["CAP_KILL"], "permitted": []}
+    runtime.fails("run", "--bundle", str(bundle.runs("true").write()), runtime.identity())
+
+
 def test_all_capabilities_the_caller_has(runtime: OciRuntime, bundle: Bundle) -> None:
     everything = host.capabilities("CapPrm")
     names = [f"CAP_{name}" for number, name in enumerate(CAPABILITIES.split()) if everything >> number & 1]

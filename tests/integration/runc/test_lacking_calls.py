@@ -169,3 +169,13 @@ def test_idmapped_mount_without_its_call_is_an_error_that_names_it(runtime: Lack
     bundle.mount("/mnt", type="bind", source=str(volume), options=["bind"], uidMappings=mapping, gidMappings=mapping)
     result = runtime.lacks(("mount_setattr",), errno.ENOSYS).run(bundle.runs("true"), status=1)
     assert "an idmapped mount needs the rights and the calls of mount_setattr(2), Linux 5.12" in result.err
+
+
+@pytest.mark.parametrize("number", ERRNOS, ids=[errno.errorcode[number] for number in ERRNOS])
+@pytest.mark.parametrize("missing", ["openat2", "fsopen", "all of these"])
+def test_what_is_written_to_procfs_is_written_without(runtime: Lacking, bundle: Bundle, missing: str, number: int) -> None:
+    """Sysctls and the offsets of clocks."""
+    bundle.namespace("time").linux.update(timeOffsets={"boottime": {"secs": 1234}}, sysctl={"kernel.shmmax": "12345"})
+    runtime.lacks(REPLACED[missing], number)
+    text = runtime.output(bundle.script("cat /proc/sys/kernel/shmmax; tail -n 1 /proc/self/timens_offsets"))
+    assert text.split() == ["12345", "boottime", "1234", "0"]
