@@ -14,6 +14,8 @@ pthread_sigmask = _signal.pthread_sigmask
 pidfd_send_signal = _signal.pidfd_send_signal
 pause = _signal.pause
 LAST = _signal.NSIG - 1
+OF_LIBC = (32, 33)
+"""Which the C library keeps for itself, and its posix_spawn lets be ignored: only the system call can change that."""
 
 
 def reset() -> None:

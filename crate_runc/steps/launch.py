@@ -91,7 +91,7 @@ class ForgetInherited(LaunchStep):
         items: list[Item] = [
             Call("close_range", 3 + self.preserved, 0xFFFFFFFF, _CLOSE_RANGE_CLOEXEC),
             Call("umask", 0o022),
-            *(Call("rt_sigaction", number, bytes(_SIGACTION), 0, 8) for number in signals.changed()),
+            *(Call("rt_sigaction", number, bytes(_SIGACTION), 0, 8) for number in (*signals.changed(), *signals.OF_LIBC)),
             Call("rt_sigprocmask", signals.SIG_SETMASK, bytes(8), 0, 8),
             Call("prctl", prctl.SET_TIMERSLACK, _TIMER_SLACK),
         ]

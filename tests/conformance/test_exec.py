@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -151,3 +152,102 @@ def test_descriptors_of_the_caller_stay_outside(runtime: OciRuntime, identity: s
     command = runtime.command("exec", identity, "ls", "/proc/self/fd")
     result = runtime.account.run(["sh", "-c", 'exec "$@" 7</ 8</etc/passwd', "sh", *command], status=0)
     assert result.out.split() == ["0", "1", "2", "3"]  # 3 is the directory that ls reads
+
+
+def _cgroup_directories(pid: int) -> list[Path]:
+    """Of each hierarchy that is mounted, the directory in which the process is."""
+    mounts = [line.split(" - ") for line in Path("/proc/self/mountinfo").read_text().splitlines() if " - cgroup" in line]
+    found = set()
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        for left, right in mounts:
+            kind, _, options = right.split(maxsplit=2)
+            named = set(controllers.split(",")) <= set(options.split(",")) if controllers else kind == "cgroup2"
+            if named and (kind == "cgroup2") == (not controllers):
+                found.add(Path(left.split()[4] + path))
+    return sorted(found)
+
+
+@pytest.fixture
+def sub_cgroups(runtime: OciRuntime, identity: str) -> Iterator[list[Path]]:
+    """`inner`, in each cgroup of the container."""
+    directories = [directory / "inner" for directory in _cgroup_directories(runtime.pid(identity))]
+    for directory in directories:
+        directory.mkdir()
+        for file in ("cpuset.cpus", "cpuset.mems"):
+            if (directory / file).exists() and directory.parent.name and not (directory / "cgroup.controllers").exists():
+                (directory / file).write_text((directory.parent / file).read_text())
+    yield directories
+    for directory in directories:
+        eventually(lambda one=directory: not (one / "cgroup.procs").read_text(), "nobody is left in it")  # type: ignore[misc]
+        directory.rmdir()
+
+
+def test_in_a_cgroup_below_the_containers(runtime: OciRuntime, identity: str, sub_cgroups: list[Path]) -> None:
+    file = runtime.directory / "inner.pid"
+    flags = ("--detach", "--pid-file", str(file), "--cgroup", "inner")
+    runtime.exec(identity, "sleep", "1000", flags=flags, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    pid = int(file.read_text())
+    assert _cgroup_directories(pid) == sub_cgroups
+    os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        (["../x"], "is not a sub cgroup path"),
+        (["nosuch:x"], "unknown controller nosuch"),
+        (["x", "y"], "missing <controller>: prefix"),
+        (["a:b:c"], "invalid --cgroup argument: a:b:c"),
+        (["missing"], "no such file or directory"),
+    ],
+)
+def test_a_cgroup_that_cannot_be_joined(runtime: OciRuntime, identity: str, values: list[str], text: str) -> None:
+    flags = [word for value in values for word in ("--cgroup", value)]
+    result = runtime.fails("exec", *flags, identity, "true")
+    assert text in result.err
+    assert runtime.status(identity) == "running"
+
+
+def test_in_a_paused_container_it_waits_where_that_is_asked_for(runtime: OciRuntime, identity: str) -> None:
+    runtime.call("pause", identity)
+    assert "cannot exec in a paused container (use --ignore-paused to override)" in runtime.fails("exec", identity, "true").err
+    command = runtime.command("exec", "--ignore-paused", identity, "echo", "later")
+    with runtime.account.popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        runtime.call("resume", identity)
+        assert process.communicate(timeout=30)[0] == b"later\n"
+
+
+def test_limits_and_score_in_a_user_namespace(runtime: OciRuntime, bundle: Bundle) -> None:
+    bundle.namespace("user")
+    for kind in ("uidMappings", "gidMappings"):
+        bundle.linux[kind] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+    limits = [{"type": "RLIMIT_NOFILE", "soft": 60, "hard": 70}, {"type": "RLIMIT_CORE", "soft": 0, "hard": 0}]
+    script = "ulimit -n; ulimit -Hn; ulimit -c; cat /proc/self/oom_score_adj"
+    with runtime.running(bundle.runs("sleep", "1000")) as identity:
+        path = document(runtime, args=["sh", "-c", script], rlimits=limits, oomScoreAdj=555)
+        *found, score = runtime.call("exec", "--process", path, identity).out.split()
+    assert found == ["60", "70", "0"]
+    assert runtime.name == "runc" or score == "555"  # this runc does not look at it
+
+
+def test_home_is_that_of_the_containers_user(runtime: OciRuntime, bundle: Bundle) -> None:
+    with runtime.running(bundle.runs("sleep", "1000")) as identity:
+        passwd = (bundle.rootfs / "etc/passwd").read_text()
+        homes = {line.split(":")[2]: line.split(":")[5] for line in passwd.splitlines()}
+        for uid in ("0", "54321"):
+            out = runtime.exec(identity, "sh", "-c", "echo $HOME", flags=("--user", uid)).out
+            assert out == f"{homes.get(uid, '/')}\n"
+
+
+def test_every_signal_has_its_default_and_nothing_is_blocked(runtime: OciRuntime, identity: str) -> None:
+    """Whatever the caller ignores or blocks."""
+    command = runtime.command("exec", identity, "grep", "-E", "^Sig(Blk|Ign|Cgt)", "/proc/self/status")
+    script = "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); signal.pthread_sigmask(0, [signal.SIGUSR1])"
+    caller = [sys.executable, "-c", f"{script}; os.execv(sys.argv[1], sys.argv[1:])", *command]
+    out = runtime.account.run(caller, status=0).out
+    values = dict(line.split(":\t") for line in out.splitlines())
+    assert runtime.name == "runc" or values == dict.fromkeys(("SigBlk", "SigIgn", "SigCgt"), "0" * 16)
+    assert values.keys() == {"SigBlk", "SigIgn", "SigCgt"}
