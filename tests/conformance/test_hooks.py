@@ -126,6 +126,8 @@ def test_failing_hook_fails_create_and_undoes_it(runtime: OciRuntime, bundle: Bu
     runtime.fails("create", "--bundle", str(bundle.runs("sleep", "1000").write()), runtime.identity())
     assert list(runtime.root.iterdir()) == []
     assert order(record)[0] == kind
+    if runtime.name != "runc":  # whose later versions do the same
+        assert order(record) == [kind, "poststop"]
 
 
 def test_failing_start_container_hook_keeps_the_process_from_running(runtime: OciRuntime, bundle: Bundle, record: Path) -> None:
