@@ -12,6 +12,7 @@ import fcntl
 import os
 import sys
 
+from crate_runc.errors import reason
 from crate_runc.kernel import capability, mount, namespaces, prctl
 from crate_runc.kernel.libc import AT_FDCWD, address_of, syscall
 from crate_runc.process import channel
@@ -43,7 +44,8 @@ def start(*, new_user_namespace: bool, user_namespace: int | None = None) -> Chi
             child.run(theirs, through_stub=False, is_init=False)
         _execute(theirs.fileno())
     except OSError as error:
-        theirs.send(b"error\0start a sealed process\0%d\0%s" % (error.errno or 0, os.fsencode(str(error.strerror))))
+        text = f"start a process that a container cannot write to: {reason(error)}"
+        theirs.send(b"error\0start a sealed process\0%d\0%s" % (error.errno or 0, os.fsencode(text)))
     finally:
         os._exit(1)
 
@@ -138,7 +140,10 @@ def _open_in_read_only_clone(path: str) -> int:
 
 
 def _copy_to_sealed_memory(path: str) -> int:
-    copy = os.memfd_create("crate-runc", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        copy = os.memfd_create("crate-runc", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    except OSError as error:
+        raise OSError(error.errno, f"{reason(error)}: neither mount_setattr(2), Linux 5.12, nor memfd_create(2)") from None
     source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     while os.sendfile(copy, source, None, 1 << 24):
         pass

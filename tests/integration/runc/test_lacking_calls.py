@@ -179,3 +179,25 @@ def test_what_is_written_to_procfs_is_written_without(runtime: Lacking, bundle: 
     runtime.lacks(REPLACED[missing], number)
     text = runtime.output(bundle.script("cat /proc/sys/kernel/shmmax; tail -n 1 /proc/self/timens_offsets"))
     assert text.split() == ["12345", "boottime", "1234", "0"]
+
+
+SEALS = [(MOUNT_CALLS, True), (("memfd_create",), True), ((*MOUNT_CALLS, "memfd_create"), False)]
+"""A process that others can look at runs from a read-only clone of a directory, or from sealed memory, or not at all (CVE-2019-5736)."""
+
+
+@pytest.mark.parametrize(("calls", "possible"), SEALS, ids=["without mount calls", "without memfd", "without both"])
+def test_pid_namespace_of_others_is_joined_sealed_or_not_at_all(
+    runtime: Lacking, bundle: Bundle, calls: tuple[str, ...], possible: bool
+) -> None:
+    if runtime.account.rootless:
+        pytest.skip("root: an ordinary user joins the user namespace as well")
+    with runtime.running(bundle.runs(*SLEEP)) as first:
+        bundle.namespace("pid", f"/proc/{runtime.pid(first)}/ns/pid")
+        runtime.lacks(calls, errno.ENOSYS)
+        result = runtime.run(bundle.script("echo inside"), status=None)
+        runtime.calls = ()
+    if result.status == 0:
+        assert possible
+        assert result.out == "inside\n"
+    else:
+        assert "memfd_create" in result.err
