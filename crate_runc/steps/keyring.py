@@ -6,7 +6,7 @@ import errno
 import os
 
 from crate_runc.errors import StepError
-from crate_runc.kernel.calls import Call
+from crate_runc.kernel.calls import ANY, Buffer, Call, Label, Value
 from crate_runc.steps.step import ChildStep, LaunchStep
 
 TYPE_CHECKING = False
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from crate_runc.kernel.calls import Item
     from crate_runc.steps.step import ChildContext, LaunchContext
 
-_JOIN_SESSION_KEYRING = 1
+_JOIN_SESSION_KEYRING, _SET_PERMISSIONS = 1, 5
+_SEARCHABLE = 0x3F1B0000  # as the kernel makes it, and its owner may search it: so exec finds it by its name, and makes no other
 _FORGIVEN = (errno.ENOSYS, errno.EPERM)  # no keyrings, or a filter that the container inherits: no key is in reach
 _USED_UP = (errno.EDQUOT, errno.ENOSPC)
 
@@ -47,4 +48,9 @@ class SessionKeyring(LaunchStep):
 
     def calls(self, launch: LaunchContext) -> list[Item]:
         name = os.fsencode(f"_ses.{self.container_id}") + b"\0"
-        return [Call("keyctl", _JOIN_SESSION_KEYRING, name, forgive=_FORGIVEN)]
+        serial, none = Buffer(), Label()
+        return [
+            Call("keyctl", _JOIN_SESSION_KEYRING, name, store=serial, forgive=_FORGIVEN, otherwise=none),
+            Call("keyctl", _SET_PERMISSIONS, Value(serial), _SEARCHABLE, forgive=ANY),
+            none,
+        ]

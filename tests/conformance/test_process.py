@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import resource
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -218,6 +220,12 @@ def test_capabilities_bit_for_bit(
     bundle.process.update(capabilities=named, user={"uid": uid, "gid": uid})
     expected = {"CapInh": inheritable, "CapPrm": permitted, "CapEff": effective, "CapBnd": bounding, "CapAmb": ambient}
     assert sets(runtime, bundle) == expected
+
+
+def test_exec_joins_the_containers_session_keyring(runtime: OciRuntime, bundle: Bundle) -> None:
+    with runtime.running(bundle.runs("sleep", "1000")) as identity:
+        runtime.exec(identity, "sleep", "1000", flags=("--detach",), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        assert Path("/proc/keys").read_text().count(f"_ses.{identity}:") == 1
 
 
 def test_capability_that_no_kernel_knows_is_ignored_with_a_warning(runtime: OciRuntime, bundle: Bundle) -> None:
