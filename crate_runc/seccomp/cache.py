@@ -28,7 +28,7 @@ def load(seccomp: dict[str, Any], state_root: str) -> bytes:
     """The BPF program of a profile, compiled or kept from an earlier time. Raises RuncError."""
     directory = f"{state_root}.seccomp"
     path = f"{directory}/{_key(seccomp)}"
-    program = _read(path)
+    program = _read(path) if _is_ours(directory) else None
     if program is None:
         from crate_runc.seccomp import compiler, rules
 
@@ -53,6 +53,15 @@ def _identity(library: str) -> bytes:
     return b"%d %d %s" % (status.st_mtime_ns, status.st_size, os.fsencode(library))
 
 
+def _is_ours(directory: str) -> bool:
+    """Somebody else's, beside a state root in a place like /tmp, could give one profile's program to another."""
+    try:
+        status = os.lstat(directory)
+    except OSError:
+        return False
+    return status.st_uid == os.geteuid() and not status.st_mode & 0o022 and status.st_mode & 0o170000 == 0o040000
+
+
 def _read(path: str) -> bytes | None:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -75,6 +84,8 @@ def _write(directory: str, path: str, content: bytes) -> None:
     temporary = f"{path}.{os.getpid()}"
     try:
         os.makedirs(directory, 0o700, exist_ok=True)
+        if not _is_ours(directory):
+            return
         names = os.listdir(directory)
         for name in names if len(names) >= _MOST_FILES else ():
             os.unlink(f"{directory}/{name}")

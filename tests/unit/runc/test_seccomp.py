@@ -133,6 +133,23 @@ def test_a_compiled_profile_is_kept_for_the_next_time(tmp_path: Path, monkeypatc
     assert (tmp_path / "state.seccomp").stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.parametrize("kind", ["writable", "link", "file"])
+def test_a_cache_that_others_can_write_to_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr(compiler, "compile_profile", lambda _: (b"12345678", ""))
+    place, other = tmp_path / "state.seccomp", tmp_path / "other"
+    other.mkdir()
+    if kind == "writable":
+        place.mkdir()
+        place.chmod(0o777)
+    elif kind == "link":
+        place.symlink_to(other)
+    else:
+        place.write_text("")
+    assert cache.load({"defaultAction": "SCMP_ACT_ERRNO"}, str(tmp_path / "state")) == b"12345678"
+    assert not list(other.iterdir())
+    assert kind == "file" or not list(place.iterdir())
+
+
 @needs_library
 def test_a_damaged_file_in_the_cache_is_not_used(tmp_path: Path) -> None:
     seccomp = {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [_ALLOWED]}
