@@ -54,7 +54,6 @@ def confined() -> Iterator[str]:
     """A profile that does forbid something."""
     parser = host.program("apparmor_parser", "apparmor")
     source = f"profile {CONFINED} flags=(attach_disconnected) {{ file, signal, capability, deny /etc/passwd r, }}"
-    subprocess.run([parser, "--replace", "--skip-cache", "--skip-kernel-load"], input=source, text=True, check=True)
     subprocess.run([parser, "--replace", "--skip-cache"], input=source, text=True, check=True)
     yield CONFINED
     subprocess.run([parser, "--remove"], input=source, text=True, check=True)
