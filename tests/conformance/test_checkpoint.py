@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import socket
 import subprocess
 from collections.abc import Iterator
 from functools import cache
@@ -51,6 +52,13 @@ def network() -> Iterator[Path]:
     subprocess.run([host.program("ip", "iproute2"), "netns", "add", name], check=True)
     yield Path("/run/netns") / name
     subprocess.run(["ip", "netns", "delete", name], check=True)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
 
 
 def count(bundle: Bundle) -> int:
@@ -127,6 +135,23 @@ class TestWithCriu:
         reached = count(counting)
         (counting.path / "data/count").write_text("")
         restore(runtime, counting, identity, (*last, *work))
+        counted_further(counting, reached)
+
+    def test_memory_may_be_sent_to_a_page_server(self, runtime: OciRuntime, counting: Bundle, images: tuple[str, ...]) -> None:
+        identity = runtime.start(counting, stdin=subprocess.DEVNULL)
+        counted_further(counting, 0)
+        top, port = runtime.directory / "images", free_port()
+        top.mkdir()
+        server = subprocess.Popen(
+            [host.program("criu"), "page-server", "--port", str(port), "-D", str(top)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        eventually(lambda: f":{port:04X} 00000000:0000 0A" in Path("/proc/net/tcp").read_text(), "it listens")
+        runtime.call("checkpoint", "--page-server", f"127.0.0.1:{port}", *images, identity, timeout=120)
+        assert server.wait(20) == 0
+        reached = count(counting)
+        restore(runtime, counting, identity, images)
         counted_further(counting, reached)
 
     def test_its_output_goes_where_restore_says(self, runtime: OciRuntime, bundle: Bundle, images: tuple[str, ...]) -> None:
