@@ -35,7 +35,8 @@ def plan_one(
     names the tree that the parent may have cloned."""
     source, destination, kind = entry.get("source", ""), entry["destination"], entry.get("type", "")
     if options.bind or kind == "bind":
-        return Bind(source_in(bundle, source), destination, options, ("source", str(index)))
+        ids = "" if "uidMappings" not in entry and "gidMappings" not in entry else _ids(entry)
+        return Bind(source_in(bundle, source), destination, options, ("source", str(index)), ids)
     if label and kind not in _WITHOUT_LABELS:
         options.text = f'{options.text},context="{label}"'.lstrip(",")
     bind = "never"
@@ -59,6 +60,14 @@ def _late_readonly(kind: str, destination: str) -> bool:
     return kind == "tmpfs" or os.path.normpath(destination) == "/dev"
 
 
+def _ids(entry: dict[str, Any]) -> str:
+    sides = []
+    for name, side in (("users", "uidMappings"), ("groups", "gidMappings")):
+        ranges = ", ".join(f"{one['containerID']}→{one['hostID']}×{one['size']}" for one in entry.get(side, ()))
+        sides.append(f"; {name} on disk as seen: {ranges}")
+    return "".join(sides)
+
+
 def source_in(bundle: str, source: str) -> str:
     return source if source.startswith("/") else f"{bundle}/{source}"
 
@@ -66,16 +75,18 @@ def source_in(bundle: str, source: str) -> str:
 class Bind(ChildStep):
     """`key`: of the tree in child.fds where the parent has cloned it: what root can reach and a user namespace cannot, or an idmapped one."""
 
-    __slots__ = ("destination", "key", "options", "source")
+    __slots__ = ("destination", "ids", "key", "options", "source")
 
-    def __init__(self, source: str, destination: str, options: MountOptions, key: tuple[str, str]) -> None:
+    def __init__(self, source: str, destination: str, options: MountOptions, key: tuple[str, str], ids: str) -> None:
         self.source = source
         self.destination = destination
         self.options = options
         self.key = key
+        self.ids = ids
 
     def describe(self) -> str:
-        return f"{'rbind' if self.options.recursive else 'bind'} {self.source} on {self.destination}{self.options.describe()}"
+        verb = "rbind" if self.options.recursive else "bind"
+        return f"{verb} {self.source} on {self.destination}{self.options.describe()}{self.ids}"
 
     def apply(self, child: ChildContext) -> None:
         tree = child.fds.get(self.key, -1)
