@@ -282,6 +282,10 @@ class Log:
             _write(2, self._line("warning", warning))
         self._say("error", text)
 
+    def debug(self, text: str) -> None:
+        """For who asked for it with --debug: to the log alone, where there is one."""
+        _write(self._fd if self._fd >= 0 else 2, self._line("debug", text))
+
     def warn(self) -> None:
         """What a command that did its work has to say."""
         for warning in warnings:
@@ -316,8 +320,12 @@ def main(argv: list[str]) -> int:
         finally:
             log.open(settings)
         verb = invocation.verb
+        if settings.get("debug"):
+            log.debug(f"{verb or 'crate-runc'} {' '.join(invocation.arguments)}: {invocation.values or 'no flags'}")
         status = _run(invocation)
         log.warn()
+        if settings.get("debug"):
+            log.debug(f"{verb or 'crate-runc'}: status {status}")
         return status
     except RuncError as error:
         log.error(str(error))

@@ -71,7 +71,7 @@ _FLAGS = {
     "cpuset-mems": ("LIST", "memory nodes that it may use"),
     "criu": ("PATH", "the program that checkpoint and restore use; else criu on the PATH"),
     "cwd": ("PATH", "the program's working directory in the container"),
-    "debug": ("", "show where an internal error happened"),
+    "debug": ("", "log what is called and how it ends, and show where an internal error happened"),
     "detach": ("", "do not wait for the program"),
     "empty-ns": ("NAME", "leave what is in this namespace alone: network, which is so anyway; may be repeated"),
     "env": ("NAME=VALUE", "one more variable for the program; may be repeated"),

@@ -413,3 +413,19 @@ def test_plan_shows_what_its_flags_change(tmp_path: Path, capfd: pytest.CaptureF
         plans.append(capfd.readouterr().out)
     assert len(set(plans)) == len(plans)
     assert "descriptors from 7 on" in plans[3]
+
+
+def test_debug_says_what_is_called_and_how_it_ends(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verbs, "run", lambda invocation: 7)
+    log = tmp_path / "log"
+    assert cli.main(["--debug", "--log", str(log), "--log-format", "json", "kill", "--all", "c", "9"]) == 7
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(record["level"], record["msg"]) for record in records] == [
+        ("debug", "kill c 9: {'all': True}"),
+        ("debug", "kill: status 7"),
+    ]
+    assert capfd.readouterr().err == ""
+    assert cli.main(["--debug", "state", "c"]) == 7
+    assert capfd.readouterr().err.count("level=debug") == 2
