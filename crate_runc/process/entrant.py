@@ -127,7 +127,7 @@ class Entrant:
         pidfd.close_on_exec_from(3 + preserved)
         for fd in (context.socket, context.target.pidfd, *(entrance.fds() if entrance else ())):
             os.set_inheritable(fd, True)
-        self._stubs = [os.posix_spawn(f"/proc/self/fd/{image}", ["crate-runc", "exec"], {}, setsigmask=())]
+        self._stubs = [_start(image)]
         theirs.close()
         os.close(image)
 
@@ -218,6 +218,21 @@ class Entrant:
             return StepError("enter", 0, "enter the container: the process there says what it cannot know")
         origin = error.call.origin
         return origin.failure(error) if isinstance(origin, LaunchStep) else _own_failure(error)
+
+
+def _start(image: int) -> int:
+    """The pid of a process that executes this."""
+    path, arguments = f"/proc/self/fd/{image}", ["crate-runc", "exec"]
+    try:
+        return os.posix_spawn(path, arguments, {})
+    except PermissionError:  # a filter of system calls answers so to the C library's clone3, which knows ENOSYS only
+        pid = os.fork()
+    if pid:
+        return pid
+    try:
+        os.execve(path, arguments, {})
+    finally:
+        os._exit(1)
 
 
 def _own_failure(error: CallError) -> StepError:

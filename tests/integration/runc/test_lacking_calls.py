@@ -116,8 +116,6 @@ def test_container_is_the_same_without(runtime: Lacking, bundle: Bundle, missing
 @pytest.mark.parametrize("number", ERRNOS, ids=[errno.errorcode[number] for number in ERRNOS])
 @pytest.mark.parametrize("missing", REPLACED)
 def test_life_of_a_container_without(runtime: Lacking, bundle: Bundle, missing: str, number: int) -> None:
-    if missing == "clone3" and number == errno.EPERM:
-        pytest.skip("a C library that starts programs where clone3 is EPERM: glibc takes ENOSYS alone for its absence")
     runtime.lacks(REPLACED[missing], number)
     identity = runtime.create(bundle.runs(*SLEEP))
     assert runtime.status(identity) == "created"
