@@ -63,10 +63,15 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-TRY_TO_WRITE = (
-    "try() { i=0; while [ $i -lt $1 ]; do true >> /proc/self/fd/9 2>/dev/null && echo WRITABLE && break; i=$((i+1)); done; }"
+OPENED = (
+    "case $(readlink /proc/self/fd/9) in /memfd:*) echo x 2>/dev/null >> /proc/self/fd/9 && echo WRITABLE && break;; "
+    "*) echo WRITABLE; break;; esac"
 )
-"""Opens what descriptor 9 is of for writing, and writes nothing: the host's file is safe even if the attack succeeds."""
+TRY_TO_WRITE = (
+    f"try() {{ i=0; while [ $i -lt $1 ]; do if true >> /proc/self/fd/9 2>/dev/null; then {OPENED}; fi; i=$((i+1)); done; }}"
+)
+"""Opens what descriptor 9 is of for writing, and writes nothing: the host's file is safe even if the attack succeeds. A sealed file in memory can
+be opened, too, but not written to."""
 
 
 def own_executable(bundle: Bundle) -> None:
