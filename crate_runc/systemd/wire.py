@@ -14,7 +14,16 @@ if TYPE_CHECKING:
 
 CALL, RETURN, ERROR, SIGNAL = 1, 2, 3, 4
 PATH, INTERFACE, MEMBER, ERROR_NAME, REPLY_SERIAL, DESTINATION, SENDER, SIGNATURE = range(1, 9)
-FIELD_TYPES = {PATH: "o", INTERFACE: "s", MEMBER: "s", REPLY_SERIAL: "u", DESTINATION: "s", SIGNATURE: "g"}
+FIELD_TYPES = {
+    PATH: "o",
+    INTERFACE: "s",
+    MEMBER: "s",
+    ERROR_NAME: "s",
+    REPLY_SERIAL: "u",
+    DESTINATION: "s",
+    SENDER: "s",
+    SIGNATURE: "g",
+}
 FIXED_HEADER = 16
 """Bytes: up to and with the length of the field array, which is all that `length` needs."""
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import _socket
 import os
-import socket
 import struct
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,75 +14,7 @@ import pytest
 
 from crate_runc.systemd import bus, wire
 from crate_runc.systemd.bus import Address, Bus, BusError, Refused
-
-JOB = "/org/freedesktop/systemd1/job/5"
-
-
-class Server:
-    """One client. `answers` is member → (message type, signature, values); a member that starts a job also gets the signal of its end."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.welcome = b"DATA\r\nOK 0123\r\n"
-        self.answers: dict[str, tuple[int, str, tuple[Any, ...]]] = {"Hello": (wire.RETURN, "s", (":1.5",))}
-        self.result = "done"
-        self.calls: list[tuple[str, list[Any]]] = []
-        self.said = b""
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.bind(str(path))
-        self._socket.listen()
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def _serve(self) -> None:
-        try:
-            self._talk()
-        except OSError:
-            return  # who tests what we say may go in the middle of it
-
-    def _talk(self) -> None:
-        client, _ = self._socket.accept()
-        with client, client.makefile("rb") as stream:
-            self.said = stream.readline() + stream.readline()
-            client.sendall(self.welcome)
-            if not stream.readline():
-                return
-            while head := stream.read(wire.FIXED_HEADER):
-                message = wire.parse(head + stream.read(wire.length(head) - len(head)))
-                self._answer(client, message, struct.unpack("=I", head[8:12])[0])
-
-    def _answer(self, client: socket.socket, message: wire.Message, serial: int) -> None:
-        member = message.fields[wire.MEMBER]
-        self.calls.append((member, message.body))
-        kind, signature, values = self.answers.get(member, (wire.RETURN, "", ()))
-        if member == "Get":
-            values = ({"Version": ("s", "252"), "ControlGroup": ("s", "/top")}[message.body[1]],)
-            signature = "v"
-        if signature == "o":  # the job ends before its number is known, and another one ends first
-            for job, result in ((f"{JOB}9", "failed"), (JOB, self.result)):
-                signal = {wire.MEMBER: "JobRemoved", wire.PATH: "/org/freedesktop/systemd1"}
-                client.sendall(_message(wire.SIGNAL, signal, "uoss", (5, job, "u.scope", result)))
-        fields: dict[int, Any] = {wire.REPLY_SERIAL: serial}
-        if kind == wire.ERROR:
-            fields[wire.ERROR_NAME] = "org.freedesktop.systemd1.UnitExists"
-        raw = _message(kind, fields, signature, values)
-        client.sendall(raw[:20])
-        client.sendall(raw[20:])
-
-
-def _message(kind: int, fields: dict[int, Any], signature: str, values: tuple[Any, ...]) -> bytes:
-    raw = bytearray(wire.call(9, fields, signature, values))
-    raw[1] = kind
-    return bytes(raw)
-
-
-@pytest.fixture(autouse=True)
-def _error_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only a server writes such a field."""
-    monkeypatch.setitem(wire.FIELD_TYPES, wire.ERROR_NAME, "s")
+from tests.support.dbus_server import JOB, Server
 
 
 @pytest.fixture
@@ -114,7 +44,7 @@ def test_on_the_socket_of_systemd_itself_there_is_nobody_to_greet(server: Server
 
 @pytest.mark.parametrize("result", ["done", "failed"])
 def test_a_job_is_waited_for(server: Server, result: str) -> None:
-    server.answers["StopUnit"] = (wire.RETURN, "o", (JOB,))
+    server.answers["StopUnit"] = [(wire.RETURN, "o", (JOB,))]
     server.result = result
     connection = Bus(Address(str(server.path)))
     assert connection.job("StopUnit", "ss", "u.scope", "replace") == result
@@ -123,7 +53,7 @@ def test_a_job_is_waited_for(server: Server, result: str) -> None:
 
 
 def test_an_answer_that_says_no_has_a_name_and_a_reason(server: Server) -> None:
-    server.answers["StartTransientUnit"] = (wire.ERROR, "s", ("Unit u.scope already exists.",))
+    server.answers["StartTransientUnit"] = [(wire.ERROR, "s", ("Unit u.scope already exists.",))]
     connection = Bus(Address(str(server.path)))
     with pytest.raises(Refused, match=r"^Unit u\.scope already exists\.$") as caught:
         connection.job("StartTransientUnit", "ssa(sv)a(sa(sv))", "u.scope", "fail", [], [])
