@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -177,6 +179,28 @@ def test_what_is_written_to_procfs_is_written_without(runtime: Lacking, bundle: 
     runtime.lacks(REPLACED[missing], number)
     text = runtime.output(bundle.script("cat /proc/sys/kernel/shmmax; tail -n 1 /proc/self/timens_offsets"))
     assert text.split() == ["12345", "boottime", "1234", "0"]
+
+
+@pytest.mark.parametrize("missing", ["the mount calls", "mount_setattr", "move_mount"])
+def test_recursive_options_hold_without(runtime: Lacking, bundle: Bundle, missing: str) -> None:
+    """Each mount below is found and changed for itself; names with spaces are written in another way by the kernel."""
+    if runtime.account.rootless:
+        pytest.skip("root: an ordinary user mounts nothing on the host")
+    volume = runtime.directory / "volume"
+    places = [volume / "a b", volume / "a b/deep", volume / "other"]
+    bundle.mount("/mnt", type="bind", source=str(volume), options=["rbind", "rro", "rnosuid"])
+    bundle.linux["readonlyPaths"].append("/mnt2")
+    bundle.mount("/mnt2", type="bind", source=str(volume), options=["rbind"])
+    with ExitStack() as stack:
+        for place in places:
+            place.mkdir(parents=True)
+            subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(place)], check=True)
+            stack.callback(subprocess.run, ["umount", "-l", str(place)], check=True)
+        touch = "for d in mnt mnt2; do for p in . 'a b' 'a b/deep' other; do touch \"/$d/$p/x\" && echo wrote $d/$p; done; done 2>/dev/null"
+        script = f"{touch}; grep -c nosuid /proc/self/mounts"
+        expected = runtime.output(bundle.script(script))
+        assert "wrote" not in expected
+        assert runtime.lacks(REPLACED[missing], errno.ENOSYS).output(bundle) == expected
 
 
 SEALS = [(MOUNT_CALLS, True), (("memfd_create",), True), ((*MOUNT_CALLS, "memfd_create"), False)]
