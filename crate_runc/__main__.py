@@ -8,7 +8,8 @@ sys.path.insert(0, __file__.rsplit("/", 2)[0])
 
 from crate_runc import pack  # noqa: E402
 
-pack.install()
+if "--debug" not in sys.argv:  # which shows lines of the source, that the pack does not know
+    pack.install()
 
 import os  # noqa: E402
 

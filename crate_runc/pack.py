@@ -5,7 +5,8 @@ the .pyc files, made of the sources by the first command that may write there: a
 it had then. Without a pack, or for a module that has changed, Python's own import does the work.
 
 With its code a module has the names of what it imports at its top. These come first, straight into sys.modules, past the machinery of import, which
-takes as long for a module as all the rest. What only readers and type checkers need is not kept: docstrings, annotations, imports for them.
+takes as long for a module as all the rest. What only readers and type checkers need is not kept: docstrings, annotations, imports for them. Nor are
+line numbers: `--debug`, which shows them, does without the pack.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 _PACKAGE = __name__.rpartition(".")[0]
 _DIRECTORY = os.path.dirname(__file__)
 _MAGIC = int.from_bytes(sys.modules["_frozen_importlib_external"].MAGIC_NUMBER[:2], "little")  # the version of the bytecode
-_FORMAT = 3
+_FORMAT = 4
 _PATH = f"{_DIRECTORY}/__pycache__/pack.{sys.implementation.cache_tag}-{_MAGIC}-{_FORMAT}"
 _LENGTH = 8  # bytes of the length of the index, which comes first
 _LIMIT = (1 << 20) - 1
@@ -204,8 +205,13 @@ def _compiled(tree: Module, path: str) -> CodeType:
 
     flags = __future__.annotations.compiler_flag
     lean = ast.fix_missing_locations(Lean().visit(tree))
-    code: CodeType = compile(lean, path, "exec", flags, dont_inherit=True, optimize=2)
-    return code
+    return _without_lines(compile(lean, path, "exec", flags, dont_inherit=True, optimize=2))
+
+
+def _without_lines(code: CodeType) -> CodeType:
+    """A quarter of all bytes says which instruction stems from which line."""
+    constants = tuple([_without_lines(each) if isinstance(each, type(code)) else each for each in code.co_consts])
+    return code.replace(co_linetable=b"", co_consts=constants)
 
 
 def _sources() -> list[tuple[str, str]]:

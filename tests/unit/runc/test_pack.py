@@ -77,3 +77,21 @@ def test_a_module_of_the_pack_is_the_one_that_python_would_load(copy: Path) -> N
             for how in ("packed", "plain")
         ]
         assert loaded[0] == loaded[1]
+
+
+def test_debug_shows_lines_of_the_source(copy: Path) -> None:
+    """Which are not in the pack."""
+    _version(copy)
+    source = copy / "verbs.py"
+    source.write_text(
+        source.read_text().replace(
+            "def run(invocation: Invocation) -> int:\n", "def run(invocation: Invocation) -> int:\n    1 / 0\n"
+        )
+    )
+    _version(copy)
+    for flags, shown in (["--debug"], True), ([], False):
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", copy / "__main__.py", *flags, "state", "c"], capture_output=True, text=True
+        )
+        assert ('verbs.py", line' in done.stderr) is shown
+        assert "ZeroDivisionError" in done.stderr
