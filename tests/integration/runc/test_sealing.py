@@ -86,6 +86,7 @@ def attacked(runtime: OciRuntime, bundle: Bundle, victim: Victim, attacker: str)
     """The attacker is a program of the host's Python, from directories that are mounted read-only."""
     out = runtime.directory / "out"
     out.mkdir(mode=0o777)
+    out.chmod(0o777)
     python = os.path.realpath(sys.executable)
     for directory in ("/usr", "/lib", "/lib64", sys.base_prefix, str(installation.CHECKOUT / "tests/support")):
         if os.path.isdir(directory):
@@ -190,6 +191,16 @@ def test_create_exec_and_hooks_in_a_pid_namespace_that_is_joined(
     held(watched, victim)
 
 
+@pytest.mark.parametrize("attacker", ATTACKERS)
+def test_exec_of_an_ordinary_user(rootless_runtime: OciRuntime, rootless_bundle: Bundle, victim: Victim, attacker: str) -> None:
+    """Who is root in the container owns the interpreter that the user has installed."""
+    os.chown(victim.path, rootless_runtime.account.uid, rootless_runtime.account.gid)
+    with attacked(rootless_runtime, rootless_bundle, victim, attacker) as watched:
+        for _ in range(12):
+            rootless_runtime.exec(watched.identity, *TRUE)
+    held(watched, victim)
+
+
 @pytest.mark.parametrize("attacker", ["ptrace", "all"])
 def test_attack_succeeds_where_nothing_is_sealed(runtime: OciRuntime, bundle: Bundle, victim: Victim, attacker: str) -> None:
     """The look-alike: a copy of the victim that a process of the host runs in the attacker's pid namespace."""
@@ -203,11 +214,11 @@ def test_attack_succeeds_where_nothing_is_sealed(runtime: OciRuntime, bundle: Bu
     assert unsealed.digest() != unsealed.before
 
 
-@pytest.mark.parametrize("attacker", ATTACKERS)
-def test_hook_of_the_image_before_the_program_starts(runtime: OciRuntime, bundle: Bundle, victim: Victim, attacker: str) -> None:
+def hook_of_the_image(runtime: OciRuntime, bundle: Bundle, victim: Victim, attacker: str) -> None:
     """The image's hook looks at the process that waits to become its program; its child keeps what it opened, and tries again afterwards."""
     out = runtime.directory / "out"
     out.mkdir(mode=0o777)
+    out.chmod(0o777)
     bundle.mount("/out", type="bind", source=str(out), options=["bind"])
     bundle.process["capabilities"] = dict.fromkeys(("bounding", "permitted", "effective"), capabilities(attacker))
     bundle.process["noNewPrivileges"] = False
@@ -220,3 +231,16 @@ def test_hook_of_the_image_before_the_program_starts(runtime: OciRuntime, bundle
         eventually((out / "done").exists, "the attacker has ended", within=20)
     assert not (out / "written").exists(), (out / "seen").read_text()
     assert victim.digest() == victim.before
+
+
+@pytest.mark.parametrize("attacker", ATTACKERS)
+def test_hook_of_the_image_before_the_program_starts(runtime: OciRuntime, bundle: Bundle, victim: Victim, attacker: str) -> None:
+    hook_of_the_image(runtime, bundle, victim, attacker)
+
+
+@pytest.mark.parametrize("attacker", ATTACKERS)
+def test_hook_of_the_image_of_an_ordinary_user(
+    rootless_runtime: OciRuntime, rootless_bundle: Bundle, victim: Victim, attacker: str
+) -> None:
+    os.chown(victim.path, rootless_runtime.account.uid, rootless_runtime.account.gid)
+    hook_of_the_image(rootless_runtime, rootless_bundle, victim, attacker)
