@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +42,30 @@ def test_what_is_late_is_killed() -> None:
     with pytest.raises(TimeoutError):
         _sh("sleep 1000", timeout=0.2)
     assert time.monotonic() - before < 5
+
+
+def test_what_a_late_program_started_is_killed_too(tmp_path: Path) -> None:
+    with pytest.raises(TimeoutError):
+        _sh(f"sleep 1000 & echo $! > {tmp_path}/child; wait", timeout=0.5)
+    child = (tmp_path / "child").read_text().strip()
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and os.path.exists(f"/proc/{child}") and _state(child) not in "ZX":
+        time.sleep(0.01)
+    assert not os.path.exists(f"/proc/{child}") or _state(child) in "ZX"
+
+
+def test_what_a_program_in_good_time_started_is_let_alone() -> None:
+    _, output = _sh("sleep 5 > /dev/null 2>&1 & echo $!")
+    assert _state(output.decode().strip()) not in "ZX"
+    os.kill(int(output), 9)
+
+
+def _state(pid: str) -> str:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(") ")[2][0]
+    except OSError:
+        return "X"
 
 
 def test_a_program_that_reads_nothing_does_not_block() -> None:
