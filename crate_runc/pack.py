@@ -9,16 +9,14 @@ takes as long for a module as all the rest. What only readers and type checkers 
 line numbers: `--debug`, which shows them, does without the pack.
 """
 
-from __future__ import annotations
-
+# Without the import that would make the quotes needless: it is a file of its own, to be read at each start.
 import marshal
 import os
 import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ast import Module
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from importlib.machinery import ModuleSpec
     from types import CodeType, ModuleType
 
@@ -43,14 +41,16 @@ class _Finder:
 
     __slots__ = ("_entries", "_fd", "_found", "_start", "is_stale")
 
-    def __init__(self, fd: int, start: int, entries: dict[str, Entry]) -> None:
+    def __init__(self, fd: int, start: int, entries: "dict[str, Entry]") -> None:
         self._fd = fd
         self._start = start
         self._entries = entries
         self._found: dict[str, Content] = {}
         self.is_stale = not entries
 
-    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        self, name: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
+    ) -> "ModuleSpec | None":
         entry = self._entries.get(name)
         content = self._content(name, entry) if entry else None
         if entry is None or content is None or _Spec is None:
@@ -63,13 +63,13 @@ class _Finder:
         spec.has_location = True
         return spec
 
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+    def create_module(self, spec: "ModuleSpec") -> "ModuleType | None":
         return None
 
-    def exec_module(self, module: ModuleType) -> None:
+    def exec_module(self, module: "ModuleType") -> None:
         self._run(module, self._found.pop(module.__name__))
 
-    def _content(self, name: str, entry: Entry) -> Content | None:
+    def _content(self, name: str, entry: "Entry") -> "Content | None":
         """None where the pack does not have it any more."""
         modified, size, _, place, length = entry
         try:
@@ -82,7 +82,7 @@ class _Finder:
         self.is_stale = True
         return None
 
-    def _run(self, module: ModuleType, content: Content) -> None:
+    def _run(self, module: "ModuleType", content: "Content") -> None:
         loaded = sys.modules
         imported, code = content
         for name in imported:
@@ -90,7 +90,7 @@ class _Finder:
                 self._load(name, loaded)
         exec(code, module.__dict__)
 
-    def _load(self, name: str, loaded: dict[str, ModuleType]) -> None:
+    def _load(self, name: str, loaded: "dict[str, ModuleType]") -> None:
         """Where this cannot, the import statement will: it finds what is not in sys.modules yet."""
         entry = self._entries.get(name)
         package, _, own = name.rpartition(".")
@@ -109,7 +109,7 @@ class _Finder:
             raise
 
 
-def _file(name: str, entry: Entry) -> str:
+def _file(name: str, entry: "Entry") -> str:
     return _DIRECTORY + name[len(_PACKAGE) :].replace(".", "/") + ("/__init__.py" if entry[2] else ".py")
 
 
@@ -134,93 +134,12 @@ def refresh() -> None:
     """Write the pack anew where it was missing or out of date, if the directory is ours to write; at the end of a command."""
     if _finder is None or not _finder.is_stale or not os.access(os.path.dirname(_PATH), os.W_OK):
         return
+    from crate_runc import packing
+
     temporary = f"{_PATH}.{os.getpid()}"
     try:
         with open(temporary, "wb") as file:
-            file.write(_build())
+            file.write(packing.build(_PACKAGE, _DIRECTORY, _LENGTH))
         os.replace(temporary, _PATH)
     except (OSError, SyntaxError):
         return
-
-
-def _build() -> bytes:
-    import ast
-
-    index: dict[str, Entry] = {}
-    contents = b""
-    sources = dict(_sources())
-    for name, path in sources.items():
-        status = os.stat(path)
-        with open(path, "rb") as file:
-            tree = ast.parse(file.read(), path)
-        imported = tuple(each for each in dict.fromkeys(_imported(tree)) if each in sources and each != name)
-        content = marshal.dumps((imported, _compiled(tree, path)))
-        index[name] = (status.st_mtime_ns, status.st_size, path.endswith("/__init__.py"), len(contents), len(content))
-        contents += content
-    head = marshal.dumps(index)
-    return len(head).to_bytes(_LENGTH, "little") + head + contents
-
-
-def _imported(tree: Module) -> Iterator[str]:
-    """What the import statements at the top of a module may mean, in their order, a package before what is in it."""
-    import ast
-
-    for statement in tree.body:
-        names = []
-        if isinstance(statement, ast.Import):
-            names = [alias.name for alias in statement.names]
-        elif isinstance(statement, ast.ImportFrom) and statement.module:
-            names = [statement.module, *(f"{statement.module}.{alias.name}" for alias in statement.names)]
-        for name in names:
-            parts = name.split(".")
-            yield from (".".join(parts[: end + 1]) for end in range(len(parts)))
-
-
-def _compiled(tree: Module, path: str) -> CodeType:
-    """Without what is of no use when it runs."""
-    import __future__
-
-    import ast
-
-    class Lean(ast.NodeTransformer):
-        def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom | None:
-            return None if node.module == "__future__" else node
-
-        def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
-            if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-                return node.orelse
-            return self.generic_visit(node)
-
-        def visit_arg(self, node: ast.arg) -> ast.arg:
-            node.annotation = None
-            return node
-
-        def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-            node.returns = None
-            return self.generic_visit(node)
-
-        def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.stmt:
-            kept = ast.Pass() if node.value is None else ast.Assign([node.target], node.value)
-            return ast.copy_location(kept, node)
-
-    flags = __future__.annotations.compiler_flag
-    lean = ast.fix_missing_locations(Lean().visit(tree))
-    return _without_lines(compile(lean, path, "exec", flags, dont_inherit=True, optimize=2))
-
-
-def _without_lines(code: CodeType) -> CodeType:
-    """A quarter of all bytes says which instruction stems from which line."""
-    constants = tuple([_without_lines(each) if isinstance(each, type(code)) else each for each in code.co_consts])
-    return code.replace(co_linetable=b"", co_consts=constants)
-
-
-def _sources() -> list[tuple[str, str]]:
-    """(module, file) of the package, but for what is run as a script."""
-    found = []
-    for directory, _, names in os.walk(_DIRECTORY):
-        for name in names:
-            if name.endswith(".py") and name not in ("__main__.py", "sealed.py"):
-                path = f"{directory}/{name}"
-                module = path[len(_DIRECTORY) + 1 : -3].removesuffix("__init__").strip("/").replace("/", ".")
-                found.append((f"{_PACKAGE}.{module}" if module else _PACKAGE, path))
-    return found
