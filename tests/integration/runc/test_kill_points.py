@@ -158,3 +158,38 @@ def test_exec(runtime: OciRuntime, bundle: Bundle, killer: Killer) -> None:
         assert runtime.status(identity) == "running"
     runtime.exec(identity, "true")
     eventually(lambda: runtime.exec(identity, "ps").out.count("true") == 0, "no process of a killed exec stays")
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume"])
+def test_pause_and_resume(runtime: OciRuntime, bundle: Bundle, killer: Killer, verb: str) -> None:
+    """Frozen or not: it is removed with all its processes, and can be resumed where it is not removed."""
+    identity = runtime.identity()
+    create = ("run", "--detach", "--bundle", str(_bundle(bundle).path), identity)
+
+    def make() -> None:
+        runtime.call(*create, **QUIET)
+        if verb == "resume":
+            runtime.call("pause", identity)
+
+    make()
+    for call, k in killer.points(verb, identity, undo=lambda: _is_cleaned_up(runtime, identity)):
+        make()
+        killer.kill(call, k, verb, identity)
+        assert runtime.status(identity) in ("running", "paused")
+        pid = runtime.pid(identity)
+        _is_cleaned_up(runtime, identity)
+        eventually(lambda pid=pid: not Path(f"/proc/{pid}/exe").exists(), "the frozen process has ended")  # type: ignore[misc]
+    make()
+    runtime.call("resume", identity, status=None)
+    assert runtime.exec(identity, "echo", "on").out == "on\n"
+
+
+def test_update(runtime: OciRuntime, bundle: Bundle, killer: Killer) -> None:
+    """The container goes on, and takes the next update."""
+    identity = runtime.start(_bundle(bundle))
+    words = ("update", "--pids-limit", "77", "--memory", str(64 << 20), identity)
+    for call, k in killer.points(*words, undo=lambda: None):
+        killer.kill(call, k, *words)
+        assert runtime.status(identity) == "running"
+    runtime.call(*words)
+    assert runtime.exec(identity, "echo", "on").out == "on\n"
