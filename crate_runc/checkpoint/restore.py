@@ -17,6 +17,7 @@ from crate_runc.creation import Creation
 from crate_runc.errors import BundleError, RuncError, reason
 from crate_runc.handover import write_pid_file
 from crate_runc.kernel import mount, namespaces, path, signals
+from crate_runc.process import notify_socket
 from crate_runc.process.parent import Init
 from crate_runc.state import store as state_store
 
@@ -99,6 +100,7 @@ class _Restoration:
         state = creation.state
         try:
             creation.entry.save(state)
+            notify_socket.make_directory(creation.entry.directory)
             creation.group.create()
             state.pid = self._ask()
             init = Restored(state.pid, self._terminal)
@@ -167,6 +169,8 @@ class _Restoration:
         places = Places(bundle.rootfs)
         mounts = external.mounts_to_restore(bundle.config, bundle.path, group.paths, places)
         places.close()
+        if not os.environ.get(notify_socket.VARIABLE):  # else it is among the mounts; the container may have been made with one
+            mounts.append(f"mnt[{notify_socket.INSIDE}]:{creation.entry.directory}/{notify_socket.NAME}")
         with open(f"/proc/{pid}/cgroup", encoding="utf-8") as file:
             own = [line.rstrip("\n").split(":", 2) for line in file]
         return {"external": mounts, "cg_root": [{"ctrl": controllers, "path": directory} for _, controllers, directory in own]}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 VARIABLE = "NOTIFY_SOCKET"
 NAME = "notify"
 _SOCKET = "notify.sock"
-_INSIDE = "/run/notify"
+INSIDE = "/run/notify"
 _MESSAGE_BYTES = 4096
 _BARRIER_SECONDS = 30.0
 
@@ -29,13 +29,13 @@ _BARRIER_SECONDS = 30.0
 def add_to(config: dict[str, Any], directory: str) -> dict[str, Any]:
     """The configuration with the mount of `<directory>/notify` and the variable for the program. Pure."""
     mount = {
-        "destination": _INSIDE,
+        "destination": INSIDE,
         "type": "bind",
         "source": f"{directory}/{NAME}",
         "options": ["bind", "nosuid", "noexec", "nodev", "ro"],
     }
     process = config["process"]
-    variables = [*process.get("env", ()), f"{VARIABLE}={_INSIDE}/{_SOCKET}"]
+    variables = [*process.get("env", ()), f"{VARIABLE}={INSIDE}/{_SOCKET}"]
     return {**config, "mounts": [*config.get("mounts", ()), mount], "process": {**process, "env": variables}}
 
 

@@ -227,6 +227,23 @@ class TestWithCriu:
         assert Path(f"/proc/{runtime.pid(identity)}/ns/net").stat().st_ino == network.stat().st_ino
         counted_further(counting, count(counting))
 
+    def test_one_that_was_made_by_a_service_is_restored_without_it(
+        self, runtime: OciRuntime, counting: Bundle, images: tuple[str, ...]
+    ) -> None:
+        """Its socket for readiness is the host's, and new."""
+        if runtime.name == "runc":
+            pytest.skip("runc does not find that mount again")
+        manager = runtime.directory / "manager"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+            listener.bind(str(manager))
+            identity = runtime.create(counting, env={"NOTIFY_SOCKET": str(manager)}, stdin=subprocess.DEVNULL)
+        runtime.call("start", identity)
+        counted_further(counting, 0)
+        runtime.call("checkpoint", *images, identity, timeout=120)
+        reached = count(counting)
+        restore(runtime, counting, identity, images)
+        counted_further(counting, reached)
+
     def test_images_that_are_damaged_leave_nothing(self, runtime: OciRuntime, counting: Bundle, images: tuple[str, ...]) -> None:
         identity = runtime.start(counting, stdin=subprocess.DEVNULL)
         counted_further(counting, 0)
