@@ -1,9 +1,15 @@
 """The entry: `python -I -S -X utf8 …/crate_runc/__main__.py ARGUMENTS`, started by the launcher."""
 
 import gc
+import posix
 import sys
 
 gc.disable()  # every command ends before there is anything to collect
+for fd in (0, 1, 2):
+    try:
+        posix.fstat(fd)
+    except OSError:  # closed by the caller: it must not become a descriptor of ours, which the container's program would find there
+        posix.set_inheritable(posix.open("/dev/null", posix.O_RDWR), True)
 sys.path.insert(0, __file__.rsplit("/", 2)[0])
 
 from crate_runc import pack  # noqa: E402

@@ -251,3 +251,21 @@ def test_every_signal_has_its_default_and_nothing_is_blocked(runtime: OciRuntime
     values = dict(line.split(":\t") for line in out.splitlines())
     assert runtime.name == "runc" or values == dict.fromkeys(("SigBlk", "SigIgn", "SigCgt"), "0" * 16)
     assert values.keys() == {"SigBlk", "SigIgn", "SigCgt"}
+
+
+@pytest.mark.parametrize("verb", ["run", "exec"])
+def test_what_the_caller_has_closed_is_the_null_device(runtime: OciRuntime, bundle: Bundle, verb: str) -> None:
+    """And never a descriptor of the runtime's own that happened to get the number."""
+    script = 'found=$(for fd in 0 1 2; do readlink /proc/$$/fd/$fd; done; ls /proc/self/fd); echo "$found" > /out'
+    bundle.config["root"]["readonly"] = False
+    with runtime.running(bundle.runs("sleep", "1000")) as container:
+        if verb == "exec":
+            command = runtime.command("exec", container, "sh", "-c", script)
+        else:
+            path = str(bundle.script(script).write())
+            command = runtime.command("run", "--bundle", path, runtime.identity("closed"))
+        runtime.account.run(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command], status=0)
+        *files, zero, one, two, directory = (bundle.rootfs / "out").read_text().split()
+    assert (zero, one, two, directory) == ("0", "1", "2", "3")  # the last is the directory that ls reads
+    assert len(files) == 3
+    assert set(files) == {"/dev/null"} or (runtime.name == "runc" and all(file.startswith("pipe:") for file in files))
