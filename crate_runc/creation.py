@@ -183,7 +183,7 @@ class Creation:
         def body(channel: Channel, is_init: bool) -> NoReturn:
             self.entry.forget()
             child = ChildContext(configuration, self.bundle.path, self.bundle.rootfs, channel, hook_state)
-            child.fds = dict(zip(needs, fds, strict=True))
+            child.fds = dict(zip(needs, fds, strict=False))  # sources at the end may have been left off
             child.through_stub = True
             child.seccomp = seccomp
             child.parent_attaches = attaches

@@ -10,9 +10,11 @@ import errno
 import os
 
 from crate_runc import mount_mapping, mount_options
-from crate_runc.errors import StepError
-from crate_runc.kernel import idmap, mount
+from crate_runc.errors import StepError, reason
+from crate_runc.kernel import idmap, mount, namespaces
 from crate_runc.mount_point import clone_source
+from crate_runc.process import channel
+from crate_runc.steps.step import namespace_paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,6 +49,43 @@ def open_all(wanted: list[tuple[str, str]], config: dict[str, Any], bundle: str)
             text = f"mounts[{mapped[0]}]: an idmapped mount needs the rights and the calls of mount_setattr(2), Linux 5.12"
             raise StepError("mount", errno.ENOSYS, text)
         return []
+    if "user" in namespace_paths(config):
+        return _open_locked(wanted, config, bundle)
+    return _open_each(wanted, config, bundle)
+
+
+def _open_locked(wanted: list[tuple[str, str]], config: dict[str, Any], bundle: str) -> list[int]:
+    """By a process with our rights in a mount namespace of less: what the host's mounts restrict or cover, root of the container's user
+    namespace cannot lay bare again, which he could with clones of the mounts that we see ourselves."""
+    ours, theirs = channel.pair()
+    namespace = idmap.lesser_mount_namespace()
+    pid = namespaces.fork(0)
+    if pid == 0:
+        try:
+            namespaces.setns(namespace, namespaces.NEWNS)
+            theirs.send(b"trees", _open_each(wanted, config, bundle))
+        except StepError as error:
+            theirs.send(b"error\0%d\0%s" % (error.errno, str(error).encode("utf-8", "replace")))
+        except OSError as error:
+            theirs.send(b"error\0%d\0clone the sources of mounts: %s" % (error.errno or 0, reason(error).encode()))
+        finally:
+            os._exit(0)
+    os.close(namespace)
+    theirs.close()
+    try:
+        message, trees = ours.receive()
+    except EOFError:
+        raise StepError("mount", 0, "clone the sources of mounts: the process that does it has ended") from None
+    finally:
+        ours.close()
+        os.waitpid(pid, 0)
+    if message != b"trees":
+        _, number, text = message.split(b"\0")
+        raise StepError("mount", int(number), text.decode("utf-8", "replace"))
+    return trees
+
+
+def _open_each(wanted: list[tuple[str, str]], config: dict[str, Any], bundle: str) -> list[int]:
     trees: list[int] = []
     made: dict[object, int] = {}
     try:

@@ -14,7 +14,27 @@ _PR_SET_PDEATHSIG = 1
 
 def user_namespace(users: str, groups: str) -> int:
     """A descriptor, which the caller closes, of a new user namespace with these maps (lines as in /proc/PID/uid_map). Raises OSError."""
-    pid = namespaces.fork(namespaces.NEWUSER)
+    pid = _start_holder(namespaces.NEWUSER)
+    try:
+        _write(f"/proc/{pid}/gid_map", groups)
+        _write(f"/proc/{pid}/uid_map", users)
+        return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        _end(pid)
+
+
+def lesser_mount_namespace() -> int:
+    """A descriptor, which the caller closes, of a copy of our mount namespace that belongs to a new user namespace: in it the kernel has locked
+    the restrictions of all mounts, and what is mounted on what (mount_namespaces(7)). Raises OSError."""
+    pid = _start_holder(namespaces.NEWUSER | namespaces.NEWNS)
+    try:
+        return os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        _end(pid)
+
+
+def _start_holder(flags: int) -> int:
+    pid = namespaces.fork(flags)
     if pid == 0:
         try:
             syscall("prctl", _PR_SET_PDEATHSIG, signals.SIGKILL, 0, 0, 0)
@@ -22,13 +42,12 @@ def user_namespace(users: str, groups: str) -> int:
                 signals.pause()
         finally:
             os._exit(1)
-    try:
-        _write(f"/proc/{pid}/gid_map", groups)
-        _write(f"/proc/{pid}/uid_map", users)
-        return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
-    finally:
-        os.kill(pid, signals.SIGKILL)
-        os.waitpid(pid, 0)
+    return pid
+
+
+def _end(pid: int) -> None:
+    os.kill(pid, signals.SIGKILL)
+    os.waitpid(pid, 0)
 
 
 def apply(tree: int, namespace: int, *, recursive: bool) -> None:

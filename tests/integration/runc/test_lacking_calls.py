@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import lacking
+from tests.support import lacking, rootfs
 from tests.support.leaks import Census
 from tests.support.programs import Account
 from tests.support.runtime import Bundle, OciRuntime, new_bundle
@@ -201,6 +201,22 @@ def test_recursive_options_hold_without(runtime: Lacking, bundle: Bundle, missin
         expected = runtime.output(bundle.script(script))
         assert "wrote" not in expected
         assert runtime.lacks(REPLACED[missing], errno.ENOSYS).output(bundle) == expected
+
+
+@pytest.mark.parametrize("missing", ["the mount calls", "mount_setattr", "move_mount", "all of these"])
+def test_user_namespace_made_by_root_without(runtime: Lacking, bundle: Bundle, missing: str) -> None:
+    """The parent then leaves the sources of bind mounts to the child, which sees what that user namespace can reach."""
+    if runtime.account.rootless:
+        pytest.skip("root: an ordinary user's parent clones nothing")
+    bundle.namespace("user")
+    for side in ("uidMappings", "gidMappings"):
+        bundle.linux[side] = [{"containerID": 0, "hostID": 200000, "size": 65536}]
+    with_everything(runtime, bundle)
+    rootfs.give_to(bundle.rootfs, 200000, 200000)
+    expected = runtime.output(bundle)
+    assert "of the host" in expected
+    found = runtime.lacks(REPLACED[missing], errno.ENOSYS).output(bundle)
+    assert mounts_of(found) == mounts_of(expected)
 
 
 SEALS = [(MOUNT_CALLS, True), (("memfd_create",), True), ((*MOUNT_CALLS, "memfd_create"), False)]

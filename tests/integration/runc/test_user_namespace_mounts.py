@@ -210,6 +210,29 @@ def test_mounts_of_the_container_do_not_reach_the_host(runtime: OciRuntime, mapp
         subprocess.run(["umount", "-l", str(shared)], check=True)
 
 
+@pytest.mark.parametrize("options", [["rbind"], ["rbind", "idmap"]])
+def test_restrictions_of_the_hosts_mounts_cannot_be_taken_away_inside(
+    runtime: OciRuntime, mapped: Bundle, volume: Path, options: list[str]
+) -> None:
+    """Not even with all rights over the container's own mounts: they are locked, and so is what is mounted below."""
+    mapped.process["capabilities"] = {
+        kind: ["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"] for kind in ("bounding", "permitted", "effective")
+    }
+    (volume / "below/hidden").write_text("hidden\n")
+    with tmpfs_on(volume / "below"):
+        subprocess.run(["mount", "--rbind", str(volume), str(volume)], check=True)
+        try:
+            subprocess.run(["mount", "-o", "remount,bind,ro,nosuid", str(volume)], check=True)
+            mapped.mount("/mnt", type="bind", source=str(volume), options=options)
+            script = (
+                "mount -o remount,bind,rw,suid /mnt 2>/dev/null && echo writable; umount /mnt/below 2>/dev/null && echo revealed;"
+                "cat /mnt/below/hidden 2>/dev/null; mount -t tmpfs tmpfs /home && echo mounts"
+            )
+            assert runtime.output(mapped.script(script)) == "mounts\n"
+        finally:
+            subprocess.run(["umount", "-l", str(volume)], check=True)
+
+
 def test_devices_are_the_hosts(runtime: OciRuntime, mapped: Bundle) -> None:
     mapped.linux["devices"] = [
         {"path": "/dev/below/fifo", "type": "p", "fileMode": 0o620, "uid": 3, "gid": 4},
