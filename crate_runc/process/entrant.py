@@ -137,8 +137,11 @@ class Entrant:
         return self._stubs[0]
 
     def go_on(self) -> None:
-        """It waits for one of these for each thing that the parent does meanwhile."""
-        self._socket.send(b"g", _socket.MSG_NOSIGNAL)
+        """It waits for one of these for each thing that the parent does meanwhile. One that has ended says why, or that shows in `enter`."""
+        try:
+            self._socket.send(b"g", _socket.MSG_NOSIGNAL)
+        except ConnectionError:
+            pass
 
     def enter(self, attach: Callable[[int], None] | None) -> None:
         """Return when the program runs. attach: what is done to the final process while it waits. Raises StepError."""
@@ -147,12 +150,12 @@ class Entrant:
             if not message:
                 break
             word, number = (int.from_bytes(message[at : at + 8], "little") for at in (0, 8))
-            if word == _PID and not self.pid:
+            if word == _PID and not self.pid and _is_our_child(number):
                 self.pid, self.fd = number, pidfd.open_process(number)
                 if attach:
                     attach(number)
                     self.go_on()
-            elif word == _MOVED and len(self._stubs) == 1:
+            elif word == _MOVED and len(self._stubs) == 1 and _is_our_child(number):
                 self._stubs.append(number)
             elif word == _OUTSIDE and self.on_outside:
                 self.on_outside(self.stub)
@@ -218,6 +221,15 @@ class Entrant:
             return StepError("enter", 0, "enter the container: the process there says what it cannot know")
         origin = error.call.origin
         return origin.failure(error) if isinstance(origin, LaunchStep) else _own_failure(error)
+
+
+def _is_our_child(pid: int) -> bool:
+    """Nothing is done to a process because somebody in the container says so."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 def _start(image: int) -> int:
