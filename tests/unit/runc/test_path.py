@@ -143,3 +143,32 @@ def test_what_is_no_small_file_is_not_read(root: int, tree: Path, kind: str) -> 
     (tree / "long").write_bytes(bytes(101))
     (tree / "outside").symlink_to(tree.parent / "outside/file")
     assert path.read_small_file_in_root(root, kind, 100) is None
+
+
+@pytest.mark.parametrize("name", ["absolute/file", "absolute", "a/../absolute", "a/relative"])
+def test_without_links_one_is_an_error(root: int, resolver: str, name: str) -> None:
+    with pytest.raises(OSError) as caught:
+        path.open_in_root(root, name, links=False)
+    assert caught.value.errno == errno.ELOOP
+    os.close(path.open_in_root(root, "/a/./b/file", links=False))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EPERM])
+def test_a_filter_that_does_not_know_openat2_is_no_obstacle(root: int, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def refuse(name: str, *_: object, path: str | None = None) -> int:
+        raise OSError(number, os.strerror(number), path)
+
+    monkeypatch.setattr(path, "syscall", refuse)
+    os.close(path.open_in_root(root, "absolute/file"))
+
+
+def test_a_file_that_is_denied_stays_so(root: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same error, from a kernel that knows the call."""
+
+    def deny(name: str, *arguments: object, path: str | None = None) -> int:
+        number = errno.EINVAL if arguments[0] == -1 else errno.EPERM
+        raise OSError(number, os.strerror(number), path)
+
+    monkeypatch.setattr(path, "syscall", deny)
+    with pytest.raises(PermissionError):
+        path.open_in_root(root, "absolute/file")
