@@ -139,8 +139,8 @@ class _Restoration:
         wanted |= {name: self._values[flag] for flag, name in _TEXTS.items() if self._values.get(flag)}
         wanted |= {"root": root, "rst_sibling": True, "evasive_devices": True}
         _make_mount_points(bundle.config, bundle.path, bundle.rootfs)
-        inherited, keys = _descriptors(self._image)
-        opened = self._namespaces(wanted, keys)
+        opened, keys = _descriptors(self._image)
+        opened += self._namespaces(wanted, keys)
         directories = options.Directories(self._image, self._values.get("work-path", ""), _LOG)
         wanted |= {"inherit_fd": keys, **directories.options}
         try:
@@ -148,7 +148,7 @@ class _Restoration:
                 self._program,
                 b"",
                 listener=self._hear,
-                inherited=[*inherited, *opened],
+                inherited=opened,
                 before=lambda pid: request.encode(request.RESTORE, {**wanted, **self._join(pid)}),
             )
         except RuncError as error:
@@ -243,16 +243,29 @@ _TEXTS = {"lsm-profile": "lsm_profile", "lsm-mount-context": "lsm_mount_context"
 
 
 def _descriptors(image: str) -> tuple[list[int], list[dict[str, Any]]]:
-    """Our stdin, stdout and stderr in place of those that led out of the container at the checkpoint. Images without the file need none."""
+    """Our stdin, stdout and stderr in place of those that led out of the container at the checkpoint, as descriptors of their own that the
+    caller closes, and criu's keys for them. Images without the file need none."""
     place = os.path.join(image, DESCRIPTORS)
     if not os.path.exists(place):
         return [], []
     names = configuration.read_json(place)
-    keys: dict[str, int] = {}
+    keys: dict[str, list[int]] = {}
     for fd, name in enumerate(names[:3] if isinstance(names, list) else []):
         if isinstance(name, str) and name.startswith(("pipe:[", "socket:[", "file[")):
-            keys.setdefault(name, fd)
-    return list(keys.values()), [{"key": key, "fd": fd} for key, fd in keys.items()]
+            keys.setdefault(name, []).append(fd)
+    opened = [_for_all(fds) for fds in keys.values()]
+    return opened, [{"key": key, "fd": fd} for key, fd in zip(keys, opened, strict=True)]
+
+
+def _for_all(fds: list[int]) -> int:
+    """One descriptor in place of several that were the same file (/dev/null, most often): where stdin is among them, for both directions."""
+    fd = fds[-1]
+    if len(fds) > 1 and fds[0] == 0:
+        try:
+            return os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            pass  # a pipe's end, or a file that is not ours to write
+    return os.dup(fd)
 
 
 def _bind_privately(directory: str, point: str) -> None:

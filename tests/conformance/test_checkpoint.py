@@ -174,6 +174,23 @@ class TestWithCriu:
         for stream in (first.stdout, first.stdin, first.stderr, second.stdout, second.stdin, second.stderr):
             stream.close()
 
+    def test_files_of_the_host_are_replaced_by_those_of_restore(
+        self, runtime: OciRuntime, bundle: Bundle, images: tuple[str, ...]
+    ) -> None:
+        """stdin is the host's /dev/null, stdout too, but for writing alone; the program still can write afterwards."""
+        bundle.config["root"]["readonly"] = False
+        bundle.script("while sleep 0.1; do echo x && touch /written || touch /failed; done")
+        identity = runtime.identity()
+        redirected = ["sh", "-c", '"$@" < /dev/null > /dev/null 2> /dev/null', "sh"]
+        place = ("--detach", "--bundle", str(bundle.write()), identity)
+        runtime.account.run([*redirected, *runtime.command("run", *place)], status=0)
+        eventually(lambda: (bundle.rootfs / "written").exists(), "it writes")
+        runtime.call("checkpoint", *images, identity, timeout=120)
+        (bundle.rootfs / "written").unlink()
+        runtime.account.run([*redirected, *runtime.command("restore", *images, *place)], status=0, timeout=120)
+        eventually(lambda: (bundle.rootfs / "written").exists(), "it writes again")
+        assert not (bundle.rootfs / "failed").exists()
+
     def test_a_terminal_goes_to_the_console_socket(self, runtime: OciRuntime, bundle: Bundle, images: tuple[str, ...]) -> None:
         bundle.process.update(terminal=True, args=["sh", "-c", "while read -r line; do echo got $line; done"])
         with ConsoleSocket(runtime.directory / "console") as console:
