@@ -152,7 +152,7 @@ def test_affinity_that_cannot_be(runtime: OciRuntime, bundle: Bundle, affinity: 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="needs x86_64")
 @pytest.mark.parametrize(("domain", "machine"), [("LINUX32", "i686"), ("LINUX", "x86_64")])
 def test_personality(runtime: OciRuntime, bundle: Bundle, domain: str, machine: str) -> None:
-    runtime.needs_spec(1, others=("crun",))
+    runtime.needs_spec(1)
     bundle.linux["personality"] = {"domain": domain, "flags": []}
     assert runtime.output(bundle.runs("uname", "-m")) == f"{machine}\n"
 

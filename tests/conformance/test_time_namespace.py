@@ -34,7 +34,7 @@ def is_set(text: str) -> bool:
 
 @pytest.fixture(autouse=True)
 def _with_time(runtime: OciRuntime) -> None:
-    runtime.needs_spec(1, others=("crun",))
+    runtime.needs_spec(1)
 
 
 @contextmanager

@@ -162,10 +162,10 @@ class OciRuntime:
         """One call, from an empty directory. `status=None` takes any exit status."""
         return self.account.run(self.command(*arguments), status=status, **{"cwd": self.directory} | options)
 
-    def needs_spec(self, minor: int, *, others: tuple[str, ...] = ()) -> None:
-        """Skip the test where the runtime was made for a runtime-spec before 1.`minor`, unless it is one of those that had this earlier."""
+    def needs_spec(self, minor: int) -> None:
+        """Skip the test where the runtime was made for a runtime-spec before 1.`minor`."""
         spec = next((line.split()[1] for line in self.call("--version").out.splitlines() if line.startswith("spec:")), "1.0.0")
-        if int(spec.split(".")[1]) < minor and self.name not in others:
+        if int(spec.split(".")[1]) < minor:
             pytest.skip(f"needs a runtime for runtime-spec 1.{minor}; this is one for {spec}")
 
     def fails(self, *arguments: str, **options: Any) -> Result:
