@@ -24,11 +24,17 @@ if TYPE_CHECKING:
     from crate_runc.steps.step import ChildContext, LaunchContext
 
 _LINE_LIMIT = 4 << 10
-_AT_FDCWD = -100
+_AT_FDCWD, _AT_EMPTY_PATH = -100, 0x1000
 _RESOLVE_NO_MAGICLINKS = 2
 _CLOSE_RANGE_CLOEXEC = 4
 _TIMER_SLACK = 50_000  # ns, what Linux starts with; 0 would ask for the one that was inherited
-_STATX_TYPE_AND_MODE, _MODE_OFFSET, _STATX_SIZE = 3, 28, 256
+_STATX_TYPE_AND_MODE, _MODE_OFFSET, _MAJOR_OFFSET, _MINOR_OFFSET, _STATX_SIZE = 3, 28, 128, 132, 256
+_NULL = (1, 3)
+# Of a candidate on the PATH: it is not there, or not for this user. What the kernel does not know, or a filter refuses, is an error of its own.
+_NOT_THERE = (
+    *(errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP, errno.ENAMETOOLONG),
+    *(errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO),
+)
 _SIGACTION = 32  # bytes of the kernel's struct sigaction; all zero is the default action
 
 
@@ -90,6 +96,7 @@ class ForgetInherited(LaunchStep):
     def calls(self, launch: LaunchContext) -> list[Item]:
         items: list[Item] = [
             Call("close_range", 3 + self.preserved, 0xFFFFFFFF, _CLOSE_RANGE_CLOEXEC),
+            *_own_null_device(),
             Call("umask", 0o022),
             *(Call("rt_sigaction", number, bytes(_SIGACTION), 0, 8) for number in (*signals.changed(), *signals.OF_LIBC)),
             Call("rt_sigprocmask", signals.SIG_SETMASK, bytes(8), 0, 8),
@@ -101,6 +108,32 @@ class ForgetInherited(LaunchStep):
             # forgiven: a cpuset of other processors than these, from which the kernel has chosen already
             items.append(Call("sched_setaffinity", 0, size, ((1 << processors) - 1).to_bytes(size, "little"), forgive=ANY))
         return items
+
+
+def _own_null_device() -> list[Item]:
+    """What is the host's /dev/null of descriptors 0 to 2 becomes the container's, where that is one: an open file keeps its mount, and with
+    CAP_DAC_READ_SEARCH one of the host's leads to all of it (open_by_handle_at(2))."""
+    fds = [fd for fd in (0, 1, 2) if _is_null_device(fd)]
+    if not fds:
+        return []
+    opened, status, kept = Buffer(), Buffer(_STATX_SIZE), Label()
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
+    return [
+        Call("openat", _AT_FDCWD, b"/dev/null\0", flags, 0, store=opened, forgive=ANY, otherwise=kept),
+        Call("statx", Value(opened), b"\0", _AT_EMPTY_PATH, _STATX_TYPE_AND_MODE, status, forgive=ANY, otherwise=kept),
+        check(At(status, _MAJOR_OFFSET), 0xFFFFFFFF, _NULL[0], otherwise=kept),
+        check(At(status, _MINOR_OFFSET), 0xFFFFFFFF, _NULL[1], otherwise=kept),
+        *(Call("dup3", Value(opened), fd, 0) for fd in fds),
+        kept,
+    ]
+
+
+def _is_null_device(fd: int) -> bool:
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return False
+    return stat.S_ISCHR(status.st_mode) and (os.major(status.st_rdev), os.minor(status.st_rdev)) == _NULL
 
 
 class WorkingDirectory(LaunchStep):
@@ -254,7 +287,7 @@ def _candidate(path: str, message: str, launch: LaunchContext, found: Label | No
         Call(
             "statx",
             *(_AT_FDCWD, name, 0, _STATX_TYPE_AND_MODE, status),
-            forgive=ANY if following else (),
+            forgive=_NOT_THERE if following else (),
             otherwise=following,
             message=f"{message}: stat {path}",
         ),

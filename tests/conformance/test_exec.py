@@ -269,3 +269,24 @@ def test_what_the_caller_has_closed_is_the_null_device(runtime: OciRuntime, bund
     assert (zero, one, two, directory) == ("0", "1", "2", "3")  # the last is the directory that ls reads
     assert len(files) == 3
     assert set(files) == {"/dev/null"} or (runtime.name == "runc" and all(file.startswith("pipe:") for file in files))
+
+
+@pytest.mark.parametrize("verb", ["run", "exec"])
+def test_null_device_is_the_containers_own(runtime: OciRuntime, bundle: Bundle, verb: str) -> None:
+    """A file of a mount of the host's leads a process with CAP_DAC_READ_SEARCH to all that is there."""
+    if runtime.name == "runc" and verb == "exec":
+        pytest.skip("runc leaves the host's")
+    bundle.config["root"]["readonly"] = False
+    own = "{ grep mnt_id /proc/$$/fdinfo/0 | grep -o '[0-9]*$'; grep ' /dev ' /proc/self/mountinfo; } > /out"
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    if verb == "run":
+        runtime.call(
+            "run", "--detach", "--bundle", str(bundle.script(f"{own}; sleep 1000").write()), runtime.identity("n"), **quiet
+        )
+    else:
+        with runtime.running(bundle.runs("sleep", "1000")) as container:
+            runtime.call("exec", container, "sh", "-c", own, **quiet)
+    file = bundle.rootfs / "out"
+    eventually(lambda: file.exists() and file.read_text().count("\n") == 2, "it has looked")
+    mount, line = file.read_text().splitlines()
+    assert line.split()[0] == mount
