@@ -21,7 +21,6 @@ from crate_runc.shapes import (
     one_of,
     quoted,
     string,
-    unsupported,
 )
 
 TYPE_CHECKING = False
@@ -155,12 +154,6 @@ _LINUX = {
     "mountLabel": process_rules.label,
     "personality": _rare,
 }
-UNSUPPORTED = frozenset(
-    name
-    for table in (process_rules.PROPERTIES, _LINUX, resource_rules.PROPERTIES)
-    for name, check in table.items()
-    if check is unsupported
-)
 config = fields(
     {
         "ociVersion": _version,

@@ -46,11 +46,10 @@ def _seccomp() -> dict[str, Any]:
 
 
 def _linux() -> dict[str, Any]:
-    unknown = config_rules.UNSUPPORTED
     return {
         "namespaces": list(config_rules.NAMESPACES),
         "capabilities": list(capability.NAMES),
-        "cgroup": {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": "rdma" not in unknown},
+        "cgroup": {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True},
         "seccomp": _seccomp(),
         "apparmor": {"enabled": True},
         "selinux": {"enabled": True},

@@ -6,7 +6,7 @@ the work), `crate-runc check` one that collects them. Nothing here knows a prope
 
 from __future__ import annotations
 
-from crate_runc.errors import BundleError, Unsupported
+from crate_runc.errors import BundleError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,29 +114,6 @@ def fields(properties: Mapping[str, Check], *, required: tuple[str, ...] = ()) -
                 item(element, member(where, name), report)
 
     return check
-
-
-def unsupported(value: Any, where: str, report: Report) -> None:
-    """For a property that is not applied: an error, except where the value asks for nothing (`""`, `0`, `false`, `{}`)."""
-    if asks_something(value):
-        report(Unsupported(where, "this property is not supported yet"))
-
-
-def never(value: Any, where: str, report: Report) -> None:
-    """For a property that is not applied, and that asks for something even where it is empty."""
-    report(Unsupported(where, "this property is not supported yet"))
-
-
-def unless_empty(value: Any, where: str, report: Report) -> None:
-    """For a property that is not applied, whose members ask for something by being there."""
-    if value != {}:
-        never(value, where, report)
-
-
-def asks_something(value: Any) -> bool:
-    if type(value) is dict:
-        return any(asks_something(item) for item in value.values())
-    return bool(value)
 
 
 def member(where: str, name: str) -> str:
