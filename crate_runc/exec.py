@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from crate_runc.steps.step import ParentStep
 
 
+_PLANNED = (keyring, launch, terminal_steps, user)
+"""What every plan of an exec imports: named at the top they come past the machinery of import (pack.py)."""
+
+
 def run(store: StateStore, container_id: str, values: dict[str, Any], arguments: list[str], options: Options) -> int:
     """values: of the flags; arguments: the program's. The exit status of the process, 0 when it is left to run (options.detach)."""
     options.container_id = container_id
@@ -151,8 +155,6 @@ def _walk(entrant: Entrant, steps: Plan, parent: ParentContext) -> None:
 
 
 def _pass_terminal(entrant: Entrant, console: int, path: str) -> None:
-    from crate_runc.steps import terminal
-
-    terminal.send_master(console, entrant.terminal, path)
+    terminal_steps.send_master(console, entrant.terminal, path)
     os.close(entrant.terminal)
     entrant.terminal = -1

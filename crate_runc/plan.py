@@ -206,12 +206,19 @@ def _unit(config: Config, facts: HostFacts, container_id: str) -> str:
 
 def make_exec(process: dict[str, Any], config: Config, facts: HostFacts, options: Options) -> Plan:
     """The plan of exec: the container's namespaces are there, and the child has entered them when it walks `enter`."""
-    from crate_runc.steps import cgroup, keyring, oom, rlimits, terminal
+    from crate_runc.steps import cgroup, keyring, terminal
 
     limits_by_parent = "user" in namespace_paths(config)
     plan = Plan()
-    plan.prepare = [*oom.plan(process, may_fail=_is_restricted(config, facts)), *cgroup.plan_prepare()]
-    plan.attach = rlimits.plan_parent(process) if limits_by_parent else []
+    plan.prepare = cgroup.plan_prepare()
+    if "oomScoreAdj" in process:
+        from crate_runc.steps import oom
+
+        plan.prepare = [*oom.plan(process, may_fail=_is_restricted(config, facts)), *plan.prepare]
+    if limits_by_parent and process.get("rlimits"):
+        from crate_runc.steps import rlimits
+
+        plan.attach = rlimits.plan_parent(process)
     affinity = bool(process.get("execCPUAffinity"))
     if affinity or process.get("scheduler") or process.get("ioPriority"):
         from crate_runc.steps import scheduling
@@ -369,8 +376,13 @@ def _launch(
     keep_affinity: bool = False,
     labels: Sequence[ChildStep] = (),
 ) -> list[ChildStep]:
-    from crate_runc.steps import launch, rlimits, terminal, user
+    from crate_runc.steps import launch, terminal, user
 
+    limits: list[ChildStep] = []
+    if process.get("rlimits") and not limits_by_parent:
+        from crate_runc.steps import rlimits
+
+        limits = rlimits.plan_launch(process)
     profile = config.get("linux", {}).get("seccomp")
     seccomp: list[ChildStep] = []
     if profile:
@@ -382,7 +394,7 @@ def _launch(
 
     return [
         *terminal.plan_launch(process),
-        *([] if limits_by_parent else rlimits.plan_launch(process)),
+        *limits,
         *launch.plan_inherited(options.preserve_fds + options.listen_fds, keep_affinity=keep_affinity),
         *launch.plan_working_directory(process),
         *([] if unprivileged else seccomp),
