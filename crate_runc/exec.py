@@ -8,6 +8,8 @@ from crate_runc import cgroup, exec_process, handover, host, plan
 from crate_runc.errors import StateError, StepError
 from crate_runc.process.entrant import Entrant, EntryContext, Target
 from crate_runc.state import store as state_store
+from crate_runc.steps import keyring, launch, user
+from crate_runc.steps import terminal as terminal_steps
 from crate_runc.steps.cgroup import JoinCgroup
 from crate_runc.steps.step import ParentContext, namespace_paths
 
