@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from crate_runc.config import Bundle
     from crate_runc.host import HostFacts
-    from crate_runc.plan import Options
+    from crate_runc.options import Options
     from crate_runc.process.channel import Channel
     from crate_runc.process.parent import Init
     from crate_runc.process.start import Child

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from crate_runc.host import HostFacts
-    from crate_runc.plan import Options
+    from crate_runc.options import Options
 
 
 def compiled_seccomp(configuration: dict[str, Any], state_root: str) -> bytes:

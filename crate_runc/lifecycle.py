@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from crate_runc.cgroup import Cgroup
-    from crate_runc.plan import Options
+    from crate_runc.options import Options
     from crate_runc.process.notify_socket import Relay
     from crate_runc.state.record import ContainerState
     from crate_runc.state.store import Entry, StateStore

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from crate_runc.cli import Invocation
-    from crate_runc.plan import Options
+    from crate_runc.options import Options
 
 _COLUMNS = (("ID", "id"), ("PID", "pid"), ("STATUS", "status"), ("BUNDLE", "bundle"), ("CREATED", "created"), ("OWNER", "owner"))
 
@@ -28,7 +28,7 @@ def _store(invocation: Invocation) -> StateStore:
 
 
 def _options(invocation: Invocation) -> Options:
-    from crate_runc.plan import Options
+    from crate_runc.options import Options
 
     values = invocation.values
     return Options(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from crate_runc.checkpoint.request import Answer
-    from crate_runc.plan import Options
+    from crate_runc.options import Options
     from crate_runc.state.store import StateStore
 
     Values = dict[str, Any]
