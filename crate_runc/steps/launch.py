@@ -96,7 +96,7 @@ class ForgetInherited(LaunchStep):
     def calls(self, launch: LaunchContext) -> list[Item]:
         items: list[Item] = [
             Call("close_range", 3 + self.preserved, 0xFFFFFFFF, _CLOSE_RANGE_CLOEXEC),
-            *_own_null_device(),
+            *(_own_null_device() if launch.terminal is None else []),
             Call("umask", 0o022),
             *(Call("rt_sigaction", number, bytes(_SIGACTION), 0, 8) for number in (*signals.changed(), *signals.OF_LIBC)),
             Call("rt_sigprocmask", signals.SIG_SETMASK, bytes(8), 0, 8),
