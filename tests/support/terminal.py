@@ -11,7 +11,7 @@ import struct
 import subprocess
 import termios
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.support.programs import SLOW, Account
@@ -68,7 +68,15 @@ class Terminal:
 class Session(Terminal):
     """A program whose controlling terminal is the pty."""
 
-    def __init__(self, account: Account, command: Sequence[str], *, rows: int = 24, columns: int = 80) -> None:
+    def __init__(
+        self,
+        account: Account,
+        command: Sequence[str],
+        *,
+        rows: int = 24,
+        columns: int = 80,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         master, slave = os.openpty()
         super().__init__(master)
         self.resize(rows, columns)
@@ -85,7 +93,7 @@ class Session(Terminal):
                 stdout=slave,
                 stderr=slave,
                 preexec_fn=take_terminal,
-                env={"TERM": "xterm", "CRATE_CONFIG": "/dev/null"},
+                env={"TERM": "xterm", "CRATE_CONFIG": "/dev/null", **(env or {})},
             )
         finally:
             os.close(slave)
