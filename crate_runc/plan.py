@@ -94,8 +94,8 @@ def of_parent(
 
 def of_child(bundle: Bundle, facts: HostFacts, options: Options) -> ChildLists:
     """`begin`, `setup`, `enter` and `launch`."""
-    from crate_runc.process.start_gate import AwaitStart
     from crate_runc.steps import hostname, keyring, launch, masked_paths, mounts, namespaces, root, terminal
+    from crate_runc.steps.await_start import AwaitStart
 
     config, process = bundle.config, bundle.config["process"]
     wanted = namespace_paths(config)

@@ -8,15 +8,15 @@ from __future__ import annotations
 import errno
 import os
 
-from crate_runc.cgroup import Cgroup, device_rules, files, paths
-from crate_runc.cgroup.entrance import Entrance, open_entrance
-from crate_runc.cgroup.resources import writes
+from crate_runc.cgroup import Cgroup, files, paths
 from crate_runc.errors import CgroupError, reason
 from crate_runc.host import UNIFIED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from crate_runc.cgroup.entrance import Entrance
 
 _DENIED = (PermissionError, FileNotFoundError)
 
@@ -52,6 +52,9 @@ class CgroupV1(Cgroup):
                 _fill_cpuset(parent, current)
 
     def apply(self, resources: dict[str, Any]) -> None:
+        from crate_runc.cgroup import device_rules
+        from crate_runc.cgroup.resources import writes
+
         wanted = writes(resources, "v1")
         rules = device_rules.writes_v1(device_rules.effective(resources)) if not self.facts.rootless else []
         self._limit(wanted, resources, "v1")
@@ -63,6 +66,8 @@ class CgroupV1(Cgroup):
             files.set_value(self.paths["devices"], file, line)
 
     def update(self, resources: dict[str, Any]) -> None:
+        from crate_runc.cgroup.resources import writes
+
         wanted = writes(resources, "v1")
         if resources.get("memory", {}).get("disableOOMKiller") is False:
             wanted.append(("memory", "memory.oom_control", "0"))
@@ -71,6 +76,8 @@ class CgroupV1(Cgroup):
             _check_kernel_memory(self.paths["memory"], resources["memory"]["kernel"])
 
     def change_devices(self, before: dict[str, Any], after: dict[str, Any]) -> None:
+        from crate_runc.cgroup import device_rules
+
         if "devices" not in self.paths:
             raise CgroupError("linux.resources.devices: limit devices: the container has no devices cgroup")
         for file, line in device_rules.changes_v1(device_rules.effective(before), device_rules.effective(after)):
@@ -81,6 +88,8 @@ class CgroupV1(Cgroup):
             files.join(directory, pid)
 
     def entrance(self) -> Entrance | None:
+        from crate_runc.cgroup.entrance import open_entrance
+
         return open_entrance(self.paths.get(UNIFIED), {self.paths[name] for name in self.paths if name != UNIFIED})
 
     def freeze(self, frozen: bool) -> None:

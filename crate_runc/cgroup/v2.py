@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 
-from crate_runc.cgroup import Cgroup, device_rules, files, paths
-from crate_runc.cgroup.entrance import Entrance, open_entrance
-from crate_runc.cgroup.resources import writes
+from crate_runc.cgroup import Cgroup, files, paths
 from crate_runc.errors import CgroupError, reason
 from crate_runc.host import UNIFIED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from crate_runc.cgroup.entrance import Entrance
 
 
 class CgroupV2(Cgroup):
@@ -40,6 +40,8 @@ class CgroupV2(Cgroup):
         self.refuse_frozen()
 
     def apply(self, resources: dict[str, Any]) -> None:
+        from crate_runc.cgroup.resources import writes
+
         wanted = writes(resources, "v2")
         self.check_use(resources.get("memory", {}))
         self._limit(wanted, resources, "v2")
@@ -53,9 +55,12 @@ class CgroupV2(Cgroup):
             _check_use(self.paths[UNIFIED], memory)
 
     def update(self, resources: dict[str, Any]) -> None:
+        from crate_runc.cgroup.resources import writes
+
         self._change_limits(writes(resources, "v2"), resources, "v2")
 
     def change_devices(self, before: dict[str, Any], after: dict[str, Any]) -> None:
+        from crate_runc.cgroup import device_rules
         from crate_runc.kernel import bpf_attached
 
         program = device_rules.program(device_rules.effective(after))
@@ -67,6 +72,7 @@ class CgroupV2(Cgroup):
             ) from None
 
     def _filter_devices(self, resources: dict[str, Any]) -> None:
+        from crate_runc.cgroup import device_rules
         from crate_runc.kernel import bpf
 
         program = device_rules.program(device_rules.effective(resources))
@@ -77,6 +83,8 @@ class CgroupV2(Cgroup):
             raise CgroupError(f"limit the devices of cgroup {directory}: {reason(error)}") from None
 
     def entrance(self) -> Entrance | None:
+        from crate_runc.cgroup.entrance import open_entrance
+
         return open_entrance(self.paths.get(UNIFIED), set())
 
     def join(self, pid: int) -> None:

@@ -14,7 +14,7 @@ from crate_runc import plan
 from crate_runc.errors import RuncError, StepError
 from crate_runc.host import HostFacts
 from crate_runc.kernel import namespaces, perform, prctl
-from crate_runc.process import start_gate, stub
+from crate_runc.process import stub
 from crate_runc.steps.namespaces import Unshare, become_root
 from crate_runc.steps.step import ChildContext
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from crate_runc.steps.step import ChildStep, Config
 
 
-_LOADED = (perform, start_gate, stub)
+_LOADED = (perform, stub)
 """The steps that are walked have been loaded with the plan; this is what they load themselves, which they cannot any more after the root switch."""
 
 

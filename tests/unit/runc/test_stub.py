@@ -13,7 +13,8 @@ import pytest
 from crate_runc.kernel.calls import ANY, UNEXPECTED, At, Buffer, Call, CallError, Label, Value, check, constant, fail
 from crate_runc.kernel.libc import MACHINE
 from crate_runc.kernel.perform import perform
-from crate_runc.process import program, start_gate, stub
+from crate_runc.process import program, stub
+from crate_runc.steps import await_start
 
 if TYPE_CHECKING:
     from crate_runc.kernel.calls import Item
@@ -186,7 +187,7 @@ def test_an_unexpected_result_is_an_error_of_its_own(made: Stub) -> None:
 
 
 def _waiting(gate: int, socket: int) -> list[Item]:
-    return [*start_gate.wait_items(gate, socket), _execute("/bin/echo", "started")]
+    return [*await_start.wait_items(gate, socket), _execute("/bin/echo", "started")]
 
 
 def test_tells_that_it_waits_and_waits_at_the_gate(made: Stub) -> None:
@@ -219,7 +220,7 @@ def test_a_program_that_is_the_stub_itself_does_not_run_for_ever(made: Stub) -> 
     heard, told = os.pipe()
     os.write(writing, b"g")
     items: list[Item] = [Call("fcntl", fd, 2, 1) for fd in (reading, told)]
-    done = made.run([*items, *start_gate.wait_items(reading, told), _execute("/proc/self/exe")], None, reading, told)
+    done = made.run([*items, *await_start.wait_items(reading, told), _execute("/proc/self/exe")], None, reading, told)
     for fd in (reading, writing, heard, told):
         os.close(fd)
     assert done.returncode == 1
