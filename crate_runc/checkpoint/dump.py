@@ -87,9 +87,14 @@ def _externals(state: ContainerState, image: str, *, whole: bool) -> dict[str, A
         names += [key for key in keys if key.startswith("file[")]
         _write(
             os.path.join(image, DESCRIPTORS),
-            configuration.dump_json([key or link for key, link in zip(keys, links, strict=True)]),
+            configuration.dump_json([_described(key, link) for key, link in zip(keys, links, strict=True)]),
         )
     return {"external": names} if names else {}
+
+
+def _described(key: str, link: str) -> str:
+    """runc's words, and for a file of the host, which runc does not have, criu's key and the file's name."""
+    return f"{key} {link}" if key.startswith("file[") else key or link
 
 
 def _descriptors(pid: int, container_mounts: set[int]) -> tuple[list[str], list[str]]:

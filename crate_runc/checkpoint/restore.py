@@ -249,23 +249,18 @@ def _descriptors(image: str) -> tuple[list[int], list[dict[str, Any]]]:
     if not os.path.exists(place):
         return [], []
     names = configuration.read_json(place)
-    keys: dict[str, list[int]] = {}
+    keys: dict[str, int] = {}
     for fd, name in enumerate(names[:3] if isinstance(names, list) else []):
-        if isinstance(name, str) and name.startswith(("pipe:[", "socket:[", "file[")):
-            keys.setdefault(name, []).append(fd)
-    opened = [_for_all(fds) for fds in keys.values()]
-    return opened, [{"key": key, "fd": fd} for key, fd in zip(keys, opened, strict=True)]
+        key, _, file = name.partition(" ") if isinstance(name, str) else ("", "", "")
+        if key.startswith(("pipe:[", "socket:[", "file[")) and key not in keys:
+            keys[key] = _open_null() if file == "/dev/null" else os.dup(fd)
+    return list(keys.values()), [{"key": key, "fd": fd} for key, fd in keys.items()]
 
 
-def _for_all(fds: list[int]) -> int:
-    """One descriptor in place of several that were the same file (/dev/null, most often): where stdin is among them, for both directions."""
-    fd = fds[-1]
-    if len(fds) > 1 and fds[0] == 0:
-        try:
-            return os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            pass  # a pipe's end, or a file that is not ours to write
-    return os.dup(fd)
+def _open_null() -> int:
+    """What was the null device stays one, whatever ours are: criu insists on the same kind of file. Open both ways, as stdin and stdout may share
+    the key."""
+    return os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
 
 
 def _bind_privately(directory: str, point: str) -> None:
@@ -273,7 +268,10 @@ def _bind_privately(directory: str, point: str) -> None:
     killed; and all that criu is given must be opened afterwards, as it mounts in its work directory."""
     try:
         namespaces.unshare(namespaces.NEWNS)
-        mount.mount(None, "/", None, mount.MS_PRIVATE | mount.MS_REC)
+        mount.mount(None, "/", None, mount.MS_SLAVE | mount.MS_REC)
+        mount.mount(
+            None, "/", None, mount.MS_SHARED | mount.MS_REC
+        )  # criu gives a bind of a shared mount the group of its source
         mount.mount(directory, point, None, mount.MS_BIND | mount.MS_REC)
     except OSError as error:
         raise RuncError(f"restore: bind {directory} on {point}: {reason(error)}") from None
