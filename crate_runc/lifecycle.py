@@ -7,7 +7,7 @@ is in creation.py, what exec does in exec.py.
 from __future__ import annotations
 
 import os
-import time
+import select
 
 from crate_runc import cgroup, host
 from crate_runc.cgroup import freezer
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from crate_runc.state.store import Entry, StateStore
 
 
-_END_SECONDS = 10.0
+_END_MILLISECONDS = 10_000
 
 
 def create(store: StateStore, container_id: str, bundle_path: str, options: Options) -> None:
@@ -208,15 +208,18 @@ def has_own_pid_namespace(config: dict[str, Any]) -> bool:
 def _end(state: ContainerState) -> None:
     """SIGKILL to the first process, with which a pid namespace ends, and wait until it is gone."""
     try:
-        _send(state, signals.SIGKILL)
+        process = _open(state)
     except StateError:
         return
-    _thaw_killed(state, signals.SIGKILL)
-    deadline = time.monotonic() + _END_SECONDS
-    while state_store.is_alive(state):
-        if time.monotonic() > deadline:
+    try:
+        _signal(state, process, signals.SIGKILL)
+        _thaw_killed(state, signals.SIGKILL)
+        poll = select.poll()
+        poll.register(process, select.POLLIN)
+        if not poll.poll(_END_MILLISECONDS):
             raise StateError(f"kill container {state.id}: process {state.pid} does not end")
-        time.sleep(0.001)
+    finally:
+        os.close(process)
 
 
 def _thaw_killed(state: ContainerState, signal: int) -> None:
@@ -226,18 +229,33 @@ def _thaw_killed(state: ContainerState, signal: int) -> None:
 
 
 def _send(state: ContainerState, signal: int) -> None:
-    """To the recorded process and no other that has its number now. Raises StateError when it is gone."""
+    """Raises StateError when the process is gone."""
+    process = _open(state)
     try:
-        fd = pidfd.open_process(state.pid)
+        if not _signal(state, process, signal):
+            raise StateError("no such process")
+    finally:
+        os.close(process)
+
+
+def _open(state: ContainerState) -> int:
+    """A pidfd of the recorded process, and of no other that has its number now; the caller closes it. Raises StateError when it is gone."""
+    try:
+        process = pidfd.open_process(state.pid)
     except ProcessLookupError:
         raise StateError("container not running") from None
+    if not state_store.is_alive(state):
+        os.close(process)
+        raise StateError("container not running")
+    return process
+
+
+def _signal(state: ContainerState, process: int, signal: int) -> bool:
+    """False: it is gone."""
     try:
-        if not state_store.is_alive(state):
-            raise StateError("container not running")
-        pidfd.send_signal(fd, signal)
+        pidfd.send_signal(process, signal)
     except ProcessLookupError:
-        raise StateError("no such process") from None
+        return False
     except OSError as error:
         raise RuncError(f"signal container {state.id}: {(error.strerror or '').lower()}") from None
-    finally:
-        os.close(fd)
+    return True

@@ -287,9 +287,16 @@ def start_time(pid: int) -> int | None:
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
+_boot_id = ""
+
+
 def boot_id() -> str:
-    with open("/proc/sys/kernel/random/boot_id", "rb", buffering=0) as file:
-        return file.read(64).decode().strip()
+    """Read once, as no process outlives a boot."""
+    global _boot_id
+    if not _boot_id:
+        with open("/proc/sys/kernel/random/boot_id", "rb", buffering=0) as file:
+            _boot_id = file.read(64).decode().strip()
+    return _boot_id
 
 
 def _in_user_namespace() -> bool:
