@@ -66,10 +66,10 @@ def _dispatch(words: list[str]) -> int:
         call = parse(words)
     except Misuse as error:
         return report(f"{error}; see '{' '.join(['crate', *error.command.split(), '--help'])}'", error.hint, USAGE_FAILURE)
-    if call.help:
+    if call.help is not None:
         from crate_engine.cli.app import show_help
 
-        return show_help(call.command)
+        return show_help(call.help)
     return _carry_out(call)
 
 

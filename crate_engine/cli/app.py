@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Optional
 
 import typer
 
-from crate_engine.cli.commands import CHOICE, COMMANDS, FLAG, GLOBAL_OPTIONS, INT, ONE, SOME, TEXTS
+from crate_engine.cli.commands import CHOICE, FLAG, GLOBAL_OPTIONS, INT, ONE, SOME, TEXTS
 from crate_engine.cli.parse import Invocation
+from crate_engine.cli.table import BY_NAME, NOUNS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 SUMMARY = "Pull images and run containers, without a daemon and without root."
 
 
-def show_help(command: Command | None) -> int:
-    """Print the help of a command, or of crate itself, on standard output."""
-    return _run(["--help"] if command is None else [command.name, "--help"])
+def show_help(name: str = "") -> int:
+    """Print the help of a command or noun, or of crate itself, on standard output."""
+    return _run([*name.split(), "--help"])
 
 
 def run_completion(argv: list[str]) -> int:
@@ -51,8 +52,12 @@ def build(sink: Sink) -> Any:
         globals.update(_plain(values))
 
     app.callback()(_shaped(root, [_option(option) for option in GLOBAL_OPTIONS]))
-    for command in COMMANDS:
-        _add(app, command, globals, sink)
+    nouns = {noun: typer.Typer(help=f"{text}.", rich_markup_mode=None) for noun, text in NOUNS.items()}
+    for name, command in BY_NAME.items():
+        noun, _, verb = name.rpartition(" ")
+        _add(nouns.get(noun, app), verb, command, globals, sink)
+    for noun, below in nouns.items():
+        app.add_typer(below, name=noun)
     return typer.main.get_command(app)
 
 
@@ -64,14 +69,13 @@ def _run(argv: list[str]) -> int:
     return 0
 
 
-def _add(app: typer.Typer, command: Command, globals: dict[str, object], sink: Sink) -> None:
+def _add(app: typer.Typer, name: str, command: Command, globals: dict[str, object], sink: Sink) -> None:
     def call(**values: object) -> None:
         raise typer.Exit(sink(Invocation(command, dict(globals), _plain(values))))
 
-    call.__name__ = command.name
     parameters = [*(_argument(argument) for argument in command.arguments), *(_option(option) for option in command.options)]
     settings = {"allow_interspersed_args": command.interspersed}
-    app.command(command.name, help=command.help, context_settings=settings)(_shaped(call, parameters))
+    app.command(name, help=command.help, context_settings=settings)(_shaped(call, parameters))
 
 
 def _plain(values: dict[str, Any]) -> dict[str, object]:

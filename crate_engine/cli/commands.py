@@ -1,5 +1,6 @@
-"""The command line of crate as one table of plain values: every command, argument and option, in docker's grammar and words.
+"""The command line of crate as a table of plain values, in docker's grammar and words: what a row is made of, and the commands about containers.
 
+The other rows are in image_commands.py and system_commands.py, and `table` puts all together: it is loaded when a command is none of these.
 `parse` reads an argv by it, `app` builds help, completion and the second opinion of the tests from it, docs/commands.md is checked against it.
 `run` names the function that carries a command out; nothing is imported until one is called. Its keyword parameters are the names in the table.
 """
@@ -104,7 +105,6 @@ class Command:
 NETWORKS = ("host", "none", "private")
 PULL_POLICIES = ("always", "missing", "never")
 LOG_LEVELS = ("debug", "info", "warning", "error")
-SHELLS = ("bash", "zsh", "fish")
 
 GLOBAL_OPTIONS = (
     Option("--root", TEXT, "Keep images and containers in this directory", metavar="DIR"),
@@ -115,8 +115,8 @@ GLOBAL_OPTIONS = (
 )
 
 _QUIET_PULL = Option("-q --quiet", FLAG, "Show no progress of the pull")
-_PLATFORM = Option("--platform", TEXT, "Take the image for this platform", metavar="OS/ARCH")
-_NO_TRUNC = Option("--no-trunc", FLAG, "Print whole values")
+PLATFORM = Option("--platform", TEXT, "Take the image for this platform", metavar="OS/ARCH")
+NO_TRUNC = Option("--no-trunc", FLAG, "Print whole values")
 _ENV = Option("-e --env", TEXTS, "Set an environment variable; NAME alone takes the caller's value", metavar="NAME=VALUE")
 _INTERACTIVE = Option("-i --interactive", FLAG, "Connect standard input")
 _TTY = Option("-t --tty", FLAG, "Give the program a terminal")
@@ -136,7 +136,7 @@ _CREATE_OPTIONS = (
     Option("--network --net", CHOICE, "Choose the network", choices=NETWORKS),
     Option("--entrypoint", TEXT, "Replace the entrypoint of the image; an empty text removes it", metavar="PROGRAM"),
     Option("-h --hostname", TEXT, "Set the host name in the container", metavar="NAME"),
-    _PLATFORM,
+    PLATFORM,
     Option("--pull", CHOICE, "Ask the registry for the image", choices=PULL_POLICIES),
     _QUIET_PULL,
 )
@@ -144,7 +144,7 @@ _RUN_ARGUMENTS = (Argument("image", names="images"), Argument("command", REST))
 _CONTAINER = Argument("container", names="containers")
 _CONTAINERS = Argument("containers", SOME, names="containers")
 
-COMMANDS = (
+CONTAINER_COMMANDS = (
     Command(
         "run",
         "crate_engine.cli.containers:run",
@@ -192,7 +192,7 @@ COMMANDS = (
         options=(
             Option("-a --all", FLAG, "Also those that are not running"),
             Option("-q --quiet", FLAG, "Print ids alone"),
-            _NO_TRUNC,
+            NO_TRUNC,
         ),
     ),
     Command(
@@ -231,49 +231,6 @@ COMMANDS = (
             Option("-t --timestamps", FLAG, "Put the time before each line"),
         ),
     ),
-    Command(
-        "pull",
-        "crate_engine.cli.images:pull",
-        "Fetch an image from a registry",
-        group="Images",
-        arguments=(Argument("image", names="images"),),
-        options=(_PLATFORM, Option("-q --quiet", FLAG, "Print the name of the image alone")),
-    ),
-    Command(
-        "images",
-        "crate_engine.cli.images:images",
-        "List images",
-        group="Images",
-        options=(
-            Option("-q --quiet", FLAG, "Print ids alone"),
-            _NO_TRUNC,
-            Option("--digests", FLAG, "Show digests"),
-        ),
-    ),
-    Command(
-        "rmi",
-        "crate_engine.cli.images:rmi",
-        "Remove images",
-        group="Images",
-        arguments=(Argument("images", SOME, names="images"),),
-        options=(Option("-f --force", FLAG, "Remove the name even if containers use the image"),),
-    ),
-    Command(
-        "inspect",
-        "crate_engine.cli.system:inspect",
-        "Print all about containers or images as JSON",
-        group="System",
-        arguments=(Argument("names", SOME, names="containers"),),
-        options=(Option("--type", CHOICE, "Look for this kind alone", choices=("container", "image")),),
-    ),
-    Command("info", "crate_engine.cli.system:info", "Show the store, the runtime and what this host offers", group="System"),
-    Command("version", "crate_engine.cli.system:version", "Show the versions of crate and its parts", group="System"),
-    Command(
-        "completion",
-        "crate_engine.cli.system:completion",
-        "Print a script that completes commands and names in a shell",
-        group="System",
-        arguments=(Argument("shell"),),
-    ),
 )
-BY_NAME = {command.name: command for command in COMMANDS}
+BY_NAME = {command.name: command for command in CONTAINER_COMMANDS}
+"""Those above; `table.BY_NAME` has all."""

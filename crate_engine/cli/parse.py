@@ -34,13 +34,13 @@ class Invocation:
     __slots__ = ("command", "globals", "help", "values")
 
     def __init__(
-        self, command: Command | None, globals: dict[str, object], values: dict[str, object], *, help: bool = False
+        self, command: Command | None, globals: dict[str, object], values: dict[str, object], *, help: str | None = None
     ) -> None:
         self.command = command
         self.globals = globals
         self.values = values
         self.help = help
-        """`--help` was given, or no command."""
+        """What help is wanted of: a command or noun as it was typed, an empty text for crate itself; None where it is not."""
 
 
 def parse(argv: Sequence[str]) -> Invocation:
@@ -48,19 +48,33 @@ def parse(argv: Sequence[str]) -> Invocation:
     globals, rest, help = _options(argv, GLOBAL_OPTIONS, interspersed=False, command="")
     if rest[:1] == ["help"]:
         rest, help = rest[1:], True
-    if help and not rest:
-        return Invocation(None, globals, {}, help=True)
     if not rest:
-        return Invocation(None, globals, {}, help=not globals["version"])
-    command = BY_NAME.get(rest[0])
-    if command is None:
-        raise Misuse(f'unknown command "{rest[0]}"', hint=_meant(rest[0], BY_NAME))
-    if help:
-        return Invocation(command, globals, {}, help=True)
-    values, words, help = _options(rest[1:], command.options, interspersed=command.interspersed, command=command.name)
+        return Invocation(None, globals, {}, help=None if globals["version"] and not help else "")
+    command, typed, rest = _named(rest)
+    if help or command is None:
+        return Invocation(command, globals, {}, help=typed)
+    values, words, help = _options(rest, command.options, interspersed=command.interspersed, command=command.name)
     if not help:
         values |= _arguments(words, command)
-    return Invocation(command, globals, values, help=help)
+    return Invocation(command, globals, values, help=typed if help else None)
+
+
+def _named(words: list[str]) -> tuple[Command | None, str, list[str]]:
+    """The command that an argv begins with, the name it was called by, and the rest; no command where help of a noun is wanted."""
+    name = words[0]
+    command = BY_NAME.get(name)
+    if command is not None:
+        return command, name, words[1:]
+    from crate_engine.cli import table
+
+    if name in table.NOUNS:
+        if words[1:2] in ([], ["--help"], ["help"]):
+            return None, name, []
+        name, words = f"{name} {words[1]}", words[1:]
+    command = table.BY_NAME.get(name)
+    if command is None:
+        raise Misuse(f'unknown command "{name}"', hint=_meant(name, (*table.BY_NAME, *table.NOUNS)))
+    return command, name, words[1:]
 
 
 def _options(

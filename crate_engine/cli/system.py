@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 
-from crate_engine.cli.commands import SHELLS
 from crate_engine.cli.render import display, json_safe
 from crate_engine.cli.session import report
 from crate_engine.errors import ContainerNotFound, CrateError, ImageNotFound, NetworkError, UsageError
@@ -84,6 +83,8 @@ def version(session: Session) -> int:
 
 
 def completion(session: Session, *, shell: str) -> int:
+    from crate_engine.cli.system_commands import SHELLS
+
     if shell not in SHELLS:
         raise UsageError(f'completion: "{shell}" is not one of {", ".join(SHELLS)}')
     from crate_engine.cli.app import completion_script

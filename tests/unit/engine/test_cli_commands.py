@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from crate_engine.cli import app
-from crate_engine.cli.commands import COMMANDS, FLAG, GLOBAL_OPTIONS, Command
+from crate_engine.cli.commands import FLAG, GLOBAL_OPTIONS, Command
+from crate_engine.cli.table import ALIASES, BY_NAME, COMMANDS, NOUNS
 
 DOCUMENT = (Path(__file__).parents[3] / "docs/commands.md").read_text()
 each_command = pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
@@ -64,7 +65,28 @@ def test_the_documentation_has_every_global_option() -> None:
 
 
 def test_the_documentation_has_no_command_that_is_not_there() -> None:
-    assert re.findall(r"^### `crate (\w+)", DOCUMENT, re.MULTILINE) == [command.name for command in COMMANDS]
+    assert re.findall(r"^### `crate ([a-z]+(?: [a-z]+)*)", DOCUMENT, re.MULTILINE) == [command.name for command in COMMANDS]
+
+
+def test_the_documentation_has_every_second_name() -> None:
+    assert all(f"| `{alias}` | `{name}` |" in DOCUMENT for alias, name in ALIASES.items())
+
+
+def test_a_name_of_two_words_begins_with_a_noun() -> None:
+    assert {name.partition(" ")[0] for name in BY_NAME if " " in name} == set(NOUNS)
+
+
+@pytest.mark.parametrize("alias", ALIASES)
+def test_help_of_a_second_name_is_that_of_the_command(alias: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.show_help(alias) == 0
+    assert BY_NAME[alias].help in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+def test_help_of_a_noun_names_what_stands_below_it(noun: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.show_help(noun) == 0
+    text = capsys.readouterr().out
+    assert all(re.search(rf"^  {name.split()[1]} ", text, re.MULTILINE) for name in BY_NAME if name.startswith(f"{noun} "))
 
 
 @each_command
@@ -81,7 +103,7 @@ def test_the_function_takes_what_the_table_names(command: Command) -> None:
 
 @each_command
 def test_help_names_every_flag(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    assert app.show_help(command) == 0
+    assert app.show_help(command.name) == 0
     text = capsys.readouterr().out
     assert command.help in text
     for option in command.options:
@@ -90,9 +112,9 @@ def test_help_names_every_flag(command: Command, capsys: pytest.CaptureFixture[s
 
 
 def test_help_of_crate_names_every_command_and_global_option(capsys: pytest.CaptureFixture[str]) -> None:
-    assert app.show_help(None) == 0
+    assert app.show_help() == 0
     text = capsys.readouterr().out
-    for command in COMMANDS:
-        assert re.search(rf"^  {command.name} ", text, re.MULTILINE)
+    for word in (*(name for name in BY_NAME if " " not in name), *NOUNS):
+        assert re.search(rf"^  {word} ", text, re.MULTILINE)
     for option in GLOBAL_OPTIONS:
         assert all(flag in text for flag in option.flags)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from crate_engine.cli import app
-from crate_engine.cli.commands import COMMANDS
 from crate_engine.cli.parse import Invocation, Misuse, parse
+from crate_engine.cli.table import COMMANDS
 
 # what both parsers must read alike
 ALIKE = [
@@ -17,6 +17,10 @@ ALIKE = [
     "ps -a",
     "ps -aq --no-trunc",
     "images --digests -q",
+    "image ls --digests -q",
+    "image rm -f a b",
+    "image pull nginx",
+    "--root /a image list --no-trunc",
     "pull nginx",
     "pull --platform linux/arm64 -q nginx:1.25",
     "pull nginx --platform=linux/arm64/v8",
@@ -74,6 +78,9 @@ ALIKE = [
 # what both must refuse
 REFUSED = [
     "frobnicate",
+    "image frobnicate",
+    "image run",
+    "image rm",
     "run",
     "exec web",
     "rm",
@@ -137,7 +144,7 @@ def test_both_parsers_refuse(line: str) -> None:
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_values_hold_every_name_of_the_table(command: Any) -> None:
     words = ["word" for _argument in command.arguments]
-    values = parse([command.name, *words]).values
+    values = parse([*command.name.split(), *words]).values
     assert set(values) == {part.name for part in (*command.arguments, *command.options)}
 
 
@@ -175,29 +182,42 @@ def test_flags_after_the_container_belong_to_the_program_of_exec() -> None:
 @pytest.mark.parametrize("line", ["", "--help", "--help run", "help", "--root /a"])
 def test_help_of_crate_is_asked_for(line: str) -> None:
     call = parse(shlex.split(line))
-    assert call.help and call.command is None
+    assert (call.help, call.command) == ("", None)
 
 
 @pytest.mark.parametrize("line", ["run --help", "help run", "run -d --help", "help run -d"])
 def test_help_of_a_command_is_asked_for(line: str) -> None:
     call = parse(shlex.split(line))
-    assert call.help and call.command is not None and call.command.name == "run"
+    assert call.help == "run" and call.command is not None and call.command.name == "run"
+
+
+@pytest.mark.parametrize(("line", "topic"), [("image", "image"), ("image --help", "image"), ("help image", "image")])
+def test_help_of_a_noun_is_asked_for(line: str, topic: str) -> None:
+    call = parse(shlex.split(line))
+    assert (call.help, call.command) == (topic, None)
+
+
+@pytest.mark.parametrize("line", ["image ls --help", "help image ls", "image ls -q --help"])
+def test_help_of_a_second_name_is_asked_for_by_that_name(line: str) -> None:
+    call = parse(shlex.split(line))
+    assert call.help == "image ls" and call.command is not None and call.command.name == "images"
 
 
 def test_help_needs_no_arguments_and_wins_over_what_follows() -> None:
-    assert parse(["rm", "--help", "--nope"]).help
+    assert parse(["rm", "--help", "--nope"]).help == "rm"
 
 
 def test_version_is_no_command() -> None:
     for line in ("--version", "-v", "--root /x --version"):
         call = parse(shlex.split(line))
-        assert call.command is None and not call.help and call.globals["version"]
+        assert call.command is None and call.help is None and call.globals["version"]
 
 
 @pytest.mark.parametrize(
     ("line", "message", "hint"),
     [
         ("runn", 'unknown command "runn"', "did you mean run?"),
+        ("image lss", 'unknown command "image lss"', "did you mean image ls?"),
         ("run --nmae x alpine", "run: unknown flag --nmae", "did you mean --name?"),
         ("run --nmae=x alpine", "run: unknown flag --nmae", "did you mean --name?"),
         ("run -iZ alpine", "run: unknown flag -Z in -iZ", None),

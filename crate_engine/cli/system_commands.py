@@ -1,0 +1,27 @@
+"""The rows of the table of commands that are about everything and about crate itself; what a row is made of is in commands.py."""
+
+from __future__ import annotations
+
+from crate_engine.cli.commands import CHOICE, SOME, Argument, Command, Option
+
+SHELLS = ("bash", "zsh", "fish")
+
+SYSTEM_COMMANDS = (
+    Command(
+        "inspect",
+        "crate_engine.cli.system:inspect",
+        "Print all about containers or images as JSON",
+        group="System",
+        arguments=(Argument("names", SOME, names="containers"),),
+        options=(Option("--type", CHOICE, "Look for this kind alone", choices=("container", "image")),),
+    ),
+    Command("info", "crate_engine.cli.system:info", "Show the store, the runtime and what this host offers", group="System"),
+    Command("version", "crate_engine.cli.system:version", "Show the versions of crate and its parts", group="System"),
+    Command(
+        "completion",
+        "crate_engine.cli.system:completion",
+        "Print a script that completes commands and names in a shell",
+        group="System",
+        arguments=(Argument("shell"),),
+    ),
+)

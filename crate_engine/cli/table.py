@@ -1,0 +1,23 @@
+"""All commands in one table, and the second names some have: `crate image ls` is `crate images`, as with docker.
+
+A command whose name has two words stands below a noun. Loaded when a command is not about containers alone, for help, and for completion.
+"""
+
+from __future__ import annotations
+
+from crate_engine.cli.commands import CONTAINER_COMMANDS
+from crate_engine.cli.image_commands import IMAGE_COMMANDS
+from crate_engine.cli.system_commands import SYSTEM_COMMANDS
+
+COMMANDS = (*CONTAINER_COMMANDS, *IMAGE_COMMANDS, *SYSTEM_COMMANDS)
+NOUNS = {"image": "Commands about images"}
+ALIASES = {
+    "image ls": "images",
+    "image list": "images",
+    "image pull": "pull",
+    "image rm": "rmi",
+    "image remove": "rmi",
+}
+"""From another name of a command to the name in its row."""
+BY_NAME = {command.name: command for command in COMMANDS}
+BY_NAME |= {alias: BY_NAME[name] for alias, name in ALIASES.items()}
