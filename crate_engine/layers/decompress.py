@@ -88,10 +88,10 @@ def _broken(name: str, error: Exception) -> LayerError:
 
 
 def _inflate_zstd(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    library = _zstd_library()
+    library = zstd_library()
     if library is not None:
         return _frames(blocks, library)
-    program = next((path for path in _ZSTD_PROGRAMS if os.access(path, os.X_OK)), None)
+    program = zstd_program()
     if program is None:
         raise LayerError(
             "inflate layer: it is compressed with zstd, which needs a library",
@@ -100,7 +100,13 @@ def _inflate_zstd(blocks: Iterator[bytes]) -> Iterator[bytes]:
     return _through_program(blocks, program)
 
 
-def _zstd_library() -> Any:
+def zstd_program() -> str | None:
+    """The path of the program zstd, where it is installed."""
+    return next((path for path in _ZSTD_PROGRAMS if os.access(path, os.X_OK)), None)
+
+
+def zstd_library() -> Any:
+    """The standard library's module of Python 3.14, or its backport; None where there is neither."""
     try:
         from compression import zstd  # type: ignore[import-not-found,unused-ignore]  # Python 3.14
     except ImportError:
