@@ -1,6 +1,7 @@
 """Tar archives of layers read as a stream of actions (pax(1) interchange formats, GNU tar's extensions; image-spec layer.md for whiteouts).
 
-Pure: it only reads from the stream it is given. Sparse members, unknown types and anything malformed raise LayerError.
+Pure: it only reads from the stream it is given. Unknown types and anything malformed raise LayerError. What global pax headers
+say is not applied, as other engines do not either.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from enum import Enum, auto
 
 from crate_engine import limits
 from crate_engine.errors import LayerError
+from crate_engine.layers import sparse, tar_fields
+from crate_engine.layers.sparse import Sparse
+from crate_engine.layers.tar_fields import BLOCK, number, padding, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,15 +26,17 @@ if TYPE_CHECKING:
             """Exactly `count` bytes, or fewer at the end of the stream."""
 
 
-BLOCK = 512
+__all__ = ["Action", "Entry", "clean", "padding", "read", "show"]
+
 _ZEROS = bytes(BLOCK)
-_FIELDS = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12x")
-_POSIX = b"ustar\x0000"  # GNU tar writes "ustar  " and uses the prefix for other things
+_FIELDS = struct.Struct("100s8s8s8s12s12s8xc100s6s2x32x32x8s8s155s12x")
+_POSIX = b"ustar\0"  # GNU tar writes "ustar  " and uses the prefix for other things
+_STAR, _STAR_PREFIX = b"tar\0", 131  # Schilling's tar ends its headers so, and has times behind a shorter prefix
 _WHITEOUT = b".wh."
 _OPAQUE = b".wh..wh..opq"
 _AUFS = b".wh..wh."
-_INT64 = 2**63
 _XATTR = "SCHILY.xattr."
+_HEADERS_PER_ENTRY = 4
 
 
 class Action(Enum):
@@ -55,6 +61,7 @@ _TYPES = {
     b"0": Action.FILE,
     b"\0": Action.FILE,
     b"7": Action.FILE,  # contiguous: a hint for tapes
+    b"S": Action.FILE,  # with holes
     b"1": Action.HARD_LINK,
     b"2": Action.SYMLINK,
     b"3": Action.CHARACTER_DEVICE,
@@ -69,7 +76,8 @@ class Entry:
     """`path` and a hard link's `link` are made of clean components, relative to the layer's root; the root itself is b"".
 
     `link` of a symbolic link is its text as it stands. `size` bytes and padding
-    follow in the stream, whatever the action: the consumer takes them.
+    follow in the stream, whatever the action: the consumer takes them. Of a file
+    with holes they are its pieces one after the other.
     """
 
     action: Action
@@ -82,29 +90,40 @@ class Entry:
     mtime_ns: int
     device: tuple[int, int]
     xattrs: dict[str, bytes]
-
-
-def padding(size: int) -> int:
-    """Bytes between the end of a member and the next block."""
-    return -size % BLOCK
+    sparse: Sparse | None = None
 
 
 def read(stream: Stream) -> Iterator[Entry]:
     """The archive's entries in order, up to its end mark, or its end at a block's boundary; the caller checks what follows."""
-    extended: dict[str, bytes] = {}
-    count = 0
+    extensions: dict[bytes, dict[str, bytes]] = {}
+    count = headers = holes = 0
     while header := _next_header(stream):
+        kind = header[156:157]
+        headers += 1
+        if kind in b"xLKg":
+            extensions[kind] = _extension(kind, header, stream)  # instead of an earlier one: their number is not limited
+            if headers > _HEADERS_PER_ENTRY * limits.LAYER_ENTRIES:
+                raise LayerError(f"read layer: it has more than {_HEADERS_PER_ENTRY * limits.LAYER_ENTRIES} headers")
+            continue
         count += 1
         if count > limits.LAYER_ENTRIES:
             raise LayerError(f"read layer: it has more than {limits.LAYER_ENTRIES} entries")
-        kind = header[156:157]
-        if kind in b"xLKg":
-            extended |= _extension(kind, header, stream)
-            continue
-        yield _entry(header, extended)
-        extended = {}
-    if extended:
+        entry = _entry(header, _merged(extensions) if extensions else {}, stream)
+        if entry.sparse:
+            # Holes cost nothing here, but whoever copies or packs the tree reads them.
+            holes += entry.sparse.size
+            if holes > limits.LAYER_BYTES:
+                raise LayerError(f"read layer: its files with holes have more than {limits.LAYER_BYTES} bytes")
+        yield entry
+        extensions = {}
+    extensions.pop(b"g", None)
+    if extensions:
         raise LayerError("read layer: it ends after an extended header")
+
+
+def _merged(extensions: dict[bytes, dict[str, bytes]]) -> dict[str, bytes]:
+    """GNU tar's long names win: whoever writes them beside pax records means them for the same entry."""
+    return {key: value for kind in (b"x", b"L", b"K") for key, value in extensions.get(kind, {}).items()}
 
 
 def _next_header(stream: Stream) -> bytes | None:
@@ -118,86 +137,86 @@ def _next_header(stream: Stream) -> bytes | None:
         raise LayerError("read layer: there is a lone block of zeros")
     if len(block) < BLOCK:
         raise LayerError("read layer: it ends in the middle of a header")
+    tar_fields.check_sum(block)
     return block
 
 
 def _extension(kind: bytes, header: bytes, stream: Stream) -> dict[str, bytes]:
     """The records of a pax header, or a long name of GNU tar's in the form of one."""
-    size = _checked_size(header)
-    if size > limits.HEADER_BYTES:
-        raise LayerError(f"read layer: an extended header of {size} bytes is larger than the {limits.HEADER_BYTES} allowed")
+    size = number(header[124:136])
+    if not 0 <= size <= limits.HEADER_BYTES:
+        raise LayerError(f"read layer: an extended header of {size} bytes is not one of at most {limits.HEADER_BYTES}")
     content = stream.take(size + padding(size))
     if len(content) < size + padding(size):
         raise LayerError("read layer: it ends in the middle of an extended header")
     content = content[:size]
     if kind == b"x":
-        return _pax_records(content)
+        return sparse.fold(tar_fields.pax_records(content))
     if kind == b"g":
-        _pax_records(content)  # for the whole archive: git writes a comment here; other engines ignore it as well
+        tar_fields.pax_records(content)  # for the whole archive: git writes a comment here; other engines ignore it as well
         return {}
-    return {"path" if kind == b"L" else "linkpath": content.partition(b"\0")[0]}
+    return {"path" if kind == b"L" else "linkpath": text(content)}
 
 
-def _pax_records(content: bytes) -> dict[str, bytes]:
-    """`<length> <key>=<value>\\n`, the length counting itself."""
-    records = {}
-    at = 0
-    while at < len(content):
-        space = content.find(b" ", at, at + 20)
-        digits = content[at:space] if space > at else b""
-        length = int(digits) if digits.isdigit() else 0
-        end = at + length
-        if not length or end > len(content) or content[end - 1 : end] != b"\n" or end <= space + 1:
-            raise LayerError("read layer: a pax record has a wrong length")
-        key, equals, value = content[space + 1 : end - 1].partition(b"=")
-        if not key or not equals:
-            raise LayerError("read layer: a pax record has no key")
-        records[key.decode("utf-8", "surrogateescape")] = value
-        at = end
-    return records
-
-
-def _entry(header: bytes, extended: dict[str, bytes]) -> Entry:
-    name, mode, uid, gid, size, mtime, _, kind, link, magic, _, _, major, minor, prefix = _FIELDS.unpack(header)
-    _check_sum(header)
-    action = _action(kind, extended)
-    full = _text(name)
-    if magic == _POSIX and (front := _text(prefix)):
-        full = front + b"/" + full
-    full = extended.get("path", full)
-    if action is Action.FILE and full.endswith(b"/"):
-        action = Action.DIRECTORY  # how archives before 1988 wrote one
+def _entry(header: bytes, extended: dict[str, bytes], stream: Stream) -> Entry:
+    _, mode, uid, gid, size, mtime, kind, link, _, major, minor, _ = _FIELDS.unpack(header)
+    full = _name(header, extended)
+    action = _action(kind, full)
     path = clean(full)
-    length = _number_of(extended, "size", size)
-    if not 0 <= length < min(_INT64, limits.LAYER_BYTES):
+    length = tar_fields.decimal(extended["size"], "size") if "size" in extended else number(size)
+    if not 0 <= length < limits.LAYER_BYTES:
         raise LayerError(f"read layer: {show(path)} has the size {length}")
     entry = Entry(
         action=action,
         path=path,
-        link=extended.get("linkpath", _text(link)),
-        mode=_number(mode) & 0o7777,
-        uid=_id(_number_of(extended, "uid", uid), path),
-        gid=_id(_number_of(extended, "gid", gid), path),
+        link=extended.get("linkpath") or text(link),
+        mode=number(mode) & 0o7777,
+        uid=_id("uid", uid, extended, path),
+        gid=_id("gid", gid, extended, path),
         size=length if action is Action.FILE else 0,  # others have no content, whatever the field says
         mtime_ns=_time(extended, mtime),
         device=(0, 0),
-        xattrs={key.removeprefix(_XATTR): value for key, value in extended.items() if key.startswith(_XATTR)},
+        xattrs={key.removeprefix(_XATTR): value for key, value in extended.items() if key.startswith(_XATTR)} if extended else {},
     )
     if action in (Action.CHARACTER_DEVICE, Action.BLOCK_DEVICE):
-        entry.device = (_number(major) & 0xFFFFFFFF, _number(minor) & 0xFFFFFFFF)
-    return _checked(entry)
+        entry.device = (number(major) & 0xFFFFFFFF, number(minor) & 0xFFFFFFFF)
+    _checked(entry)
+    if action is Action.FILE and (kind == b"S" or extended):
+        _find_holes(entry, kind, header, extended, stream)
+    return entry
 
 
-def _action(kind: bytes, extended: dict[str, bytes]) -> Action:
-    if kind == b"S" or any(key.startswith("GNU.sparse.") for key in extended):
-        raise LayerError("read layer: sparse archive members are not supported", hint="build the image without tar's --sparse")
+def _name(header: bytes, extended: dict[str, bytes]) -> bytes:
+    name = (sparse.name_of(extended) or extended.get("path")) if extended else None
+    if name is not None:
+        return name
+    name = text(header[:100])
+    if header[257:263] == _POSIX:
+        prefix = header[345:500] if header[508:] != _STAR else header[345 : 345 + _STAR_PREFIX]
+        if front := text(prefix):
+            return front + b"/" + name
+    return name
+
+
+def _action(kind: bytes, name: bytes) -> Action:
+    if kind == b"\0" and name.endswith(b"/"):
+        return Action.DIRECTORY  # how archives before 1988 wrote one
     try:
         return _TYPES[kind]
     except KeyError:
         raise LayerError(f"read layer: the entry type {kind!r} is unknown") from None
 
 
-def _checked(entry: Entry) -> Entry:
+def _find_holes(entry: Entry, kind: bytes, header: bytes, extended: dict[str, bytes], stream: Stream) -> None:
+    if kind == b"S":
+        entry.sparse = sparse.of_old_header(header, stream)
+    elif found := sparse.of_records(extended, entry.size, stream):
+        entry.sparse, entry.size = found
+    if entry.sparse and sum(length for _, length in entry.sparse.pieces) != entry.size:
+        raise LayerError(f"read layer: the pieces of {show(entry.path)} are not as long as what is stored of it")
+
+
+def _checked(entry: Entry) -> None:
     if not entry.path and entry.action is not Action.DIRECTORY:
         raise LayerError("read layer: its root is no directory")
     if entry.action is Action.SYMLINK and (not entry.link or len(entry.link) > limits.PATH_BYTES or b"\0" in entry.link):
@@ -206,17 +225,18 @@ def _checked(entry: Entry) -> Entry:
         entry.link = clean(entry.link)
         if not entry.link:
             raise LayerError(f"read layer: {show(entry.path)} is a hard link to the root")
-    if sum(len(key) + len(value) for key, value in entry.xattrs.items()) > limits.XATTR_BYTES:
+    if entry.xattrs and sum(len(key) + len(value) for key, value in entry.xattrs.items()) > limits.XATTR_BYTES:
         raise LayerError(f"read layer: {show(entry.path)} has more than {limits.XATTR_BYTES} bytes of extended attributes")
-    return _whiteout(entry)
+    if _WHITEOUT in entry.path:
+        _whiteout(entry)
 
 
-def _whiteout(entry: Entry) -> Entry:
+def _whiteout(entry: Entry) -> None:
     parent, _, base = entry.path.rpartition(b"/")
     if any(component.startswith(_WHITEOUT) for component in parent.split(b"/")):
         raise LayerError(f"read layer: {show(entry.path)} is inside a whiteout")
     if not base.startswith(_WHITEOUT):
-        return entry
+        return
     if base == _OPAQUE:
         entry.action, entry.path = Action.OPAQUE, parent
     elif base.startswith(_AUFS):
@@ -226,7 +246,6 @@ def _whiteout(entry: Entry) -> Entry:
         if hidden in (b"", b".", b".."):
             raise LayerError(f"read layer: the whiteout {show(entry.path)} names nothing")
         entry.action, entry.path = Action.WHITEOUT, (parent + b"/" if parent else b"") + hidden
-    return entry
 
 
 def clean(name: bytes) -> bytes:
@@ -257,45 +276,8 @@ def show(path: bytes) -> str:
     return "/" + "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text.lstrip("/"))
 
 
-def _checked_size(header: bytes) -> int:
-    _check_sum(header)
-    size = _number(header[124:136])
-    if size < 0:
-        raise LayerError("read layer: an extended header has a negative size")
-    return size
-
-
-def _check_sum(header: bytes) -> None:
-    stated = _number(header[148:156])
-    others = header[:148] + b" " * 8 + header[156:]
-    # Some early programs added up signed characters.
-    if stated != sum(others) and stated != sum(others) - 256 * sum(byte > 127 for byte in others):
-        raise LayerError("read layer: a header has a wrong checksum")
-
-
-def _number(field: bytes) -> int:
-    """Octal digits between spaces and NULs, or GNU tar's base-256 for what does not fit."""
-    if field[0] & 0x80:
-        value = int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)
-        return value - (1 << (8 * len(field) - 1)) if field[0] & 0x40 else value
-    digits = field.partition(b"\0")[0].strip(b" ")
-    if not digits:
-        return 0
-    if digits.strip(b"01234567"):
-        raise LayerError(f"read layer: {digits!r} in a header is no octal number")
-    return int(digits, 8)
-
-
-def _number_of(extended: dict[str, bytes], key: str, field: bytes) -> int:
-    if key not in extended:
-        return _number(field)
-    text = extended[key]
-    if not text.isdigit() or len(text) > 20:
-        raise LayerError(f"read layer: the pax record {key} is {text[:32]!r}, no number")
-    return int(text)
-
-
-def _id(value: int, path: bytes) -> int:
+def _id(key: str, field: bytes, extended: dict[str, bytes], path: bytes) -> int:
+    value = tar_fields.decimal(extended[key], key) if key in extended else number(field)
     # The largest value means "leave as it is" to chown(2).
     if not 0 <= value < 2**32 - 1:
         raise LayerError(f"read layer: {show(path)} belongs to the id {value}, which does not exist")
@@ -303,18 +285,5 @@ def _id(value: int, path: bytes) -> int:
 
 
 def _time(extended: dict[str, bytes], field: bytes) -> int:
-    """Nanoseconds since 1970; what utimensat(2) cannot take is brought to the nearest value that it can."""
-    text = extended.get("mtime")
-    if text is None:
-        nanoseconds = _number(field) * 10**9
-    else:
-        whole, _, fraction = text.removeprefix(b"-").partition(b".")
-        if not whole.isdigit() or len(whole) > 20 or (fraction and not fraction.isdigit()):
-            raise LayerError(f"read layer: the pax record mtime is {text[:32]!r}, no time")
-        nanoseconds = int(whole) * 10**9 + int(fraction[:9].ljust(9, b"0"))
-        nanoseconds = -nanoseconds if text.startswith(b"-") else nanoseconds
-    return max(-_INT64, min(nanoseconds, _INT64 - 1))
-
-
-def _text(field: bytes) -> bytes:
-    return field.partition(b"\0")[0]
+    moment = extended.get("mtime")
+    return tar_fields.to_kernel_time(number(field) * 10**9 if moment is None else tar_fields.nanoseconds(moment))

@@ -1,7 +1,8 @@
 """Unpacked layers on disk, each once, under the digest of its uncompressed content (the diff id).
 
 `layers/sha256/<hex>/fs` is a layer's tree. Where only one id is mapped owners cannot be kept in the file system, so such trees have a place
-of their own, `layers/single/<hex>/fs`: a user who later gets a range of ids gets right owners too. `layer.json` says that a layer is complete.
+of their own, `layers/single/<hex>/fs`: a user who later gets a range of ids gets right owners too. `layer.json` says that a layer is complete,
+and of a range of ids which they were: where /etc/subuid has changed since, a layer counts as not here, and is unpacked again.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from crate_engine.system import userns
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
     from crate_engine.store.images import Image
     from crate_engine.system.userns import UserNamespace
@@ -34,6 +36,9 @@ class LayerStore:
         self._store = store
         mode = user_namespace.mode if user_namespace else ""
         self._families = _FAMILIES if not mode else ("single",) if mode == "single" else ("sha256",)
+        self._maps: dict[str, Any] = {}
+        if user_namespace and mode == "range":
+            self._maps = {"uid_map": user_namespace.uid_map, "gid_map": user_namespace.gid_map}
 
     def has(self, diff_id: Digest) -> bool:
         return self._find(diff_id) is not None
@@ -43,8 +48,7 @@ class LayerStore:
         path = self._find(diff_id)
         if path is None:
             return 0
-        with open(f"{path}/{_RECORD}", "rb") as file:
-            size = parse(file.read(), f"{path}/{_RECORD}").get("size")
+        size = _read(path).get("size")
         return size if isinstance(size, int) else 0
 
     def directories(self, image: Image) -> list[str]:
@@ -75,11 +79,13 @@ class LayerStore:
     def commit(self, diff_id: Digest, directory: str, *, size: int, entries: int) -> None:
         """Give a tree that is unpacked, checked and written back its place. `size` is of the uncompressed archive."""
         target = f"{self._parent(self._families[0])}/{diff_id.hex}"
-        record = {"diff_id": str(diff_id), "size": size, "entries": entries}
+        record = {"diff_id": str(diff_id), "size": size, "entries": entries, **self._maps}
         durable.write(f"{directory}/{_RECORD}", dump(record))
         try:
             if os.path.lexists(target):
-                durable.move_to_trash(target, self._store.trash)  # without its record, else it would have been found
+                durable.move_to_trash(
+                    target, self._store.trash
+                )  # without its record, or unpacked with ids that are no longer mapped
             os.rename(directory, target)
             durable.sync_directory(os.path.dirname(target))
         except OSError as error:
@@ -114,15 +120,32 @@ class LayerStore:
     def _find(self, diff_id: Digest) -> str | None:
         for family in self._families:
             path = f"{self._store.layers}/{family}/{diff_id.hex}"
-            if os.path.exists(f"{path}/{_RECORD}"):
+            if os.path.exists(f"{path}/{_RECORD}") and (not self._maps or self._is_mapped(path)):
                 return path
         return None
+
+    def _is_mapped(self, path: str) -> bool:
+        """Whether the owners in a tree still mean the same ids: ranges that were added since change nothing."""
+        record = _read(path)
+        return all(_extends(now, record.get(key, [])) for key, now in self._maps.items())
 
     def _tree(self, diff_id: Digest) -> str:
         path = self._find(diff_id)
         if path is None:
             raise StoreError(f"find layer {diff_id}: it is not unpacked here", hint="pull the image again")
         return f"{path}/fs"
+
+
+def _read(path: str) -> dict[str, Any]:
+    with open(f"{path}/{_RECORD}", "rb") as file:
+        return parse(file.read(), f"{path}/{_RECORD}")
+
+
+def _extends(now: tuple[tuple[int, int, int], ...], then: object) -> bool:
+    """Both are maps of (container id, host id, count). A longer line shifts those behind it, which then differ."""
+    if not isinstance(then, list) or len(then) > len(now):
+        return False
+    return all(list(line[:2]) == old[:2] and line[2] >= old[2] for line, old in zip(now, then, strict=False))
 
 
 def empty_trash(store: Store, user_namespace: UserNamespace | None = None) -> None:

@@ -1,7 +1,7 @@
 """One layer's entries made real below a directory fd, in the form that overlayfs stacks (overlayfs.rst, image-spec layer.md).
 
 Every entry's parent is resolved by openat2(2) inside the root, and the last component is only touched by *at calls that do not follow
-links. Owners, modes and times are set on what was just made; directories get theirs at the end. Knows nothing of tar or of compression.
+links. Directories get their attributes at the end. Knows nothing of tar or of compression.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import struct
-from contextlib import suppress
 
+from crate_engine import limits
 from crate_engine.errors import LayerError, StoreError
+from crate_engine.layers.attributes import OWNER_XATTR, Ownership, set_node_mode
+from crate_engine.layers.directories import Directory, DirectoryLog
 from crate_engine.layers.entries import Action, Entry, show
 from crate_engine.store import durable
 from crate_engine.system.path import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
@@ -21,13 +22,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+__all__ = ["OWNER_XATTR", "Unpacker"]
+
 _HOW = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_PARENTS = 64
 _NODES = {Action.FIFO: stat.S_IFIFO, Action.CHARACTER_DEVICE: stat.S_IFCHR, Action.BLOCK_DEVICE: stat.S_IFBLK}
-OWNER_XATTR = "user.containers.override_stat"
-"""Where only one id is mapped, the owner and mode of a file or directory are kept here as `uid:gid:mode`, as fuse-overlayfs reads it."""
+_OF_THE_HOST = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EFBIG}
+)
 
 
 class Unpacker:
@@ -40,62 +44,62 @@ class Unpacker:
 
     def __init__(self, root: int, mode: str) -> None:
         self._root = root
-        self._single = mode == "single"
         self._devices = mode == "root"
         self._opaque = "trusted.overlay.opaque" if mode == "root" else "user.overlay.opaque"
+        self._ownership = Ownership(root, single=mode == "single")
+        self._directories = DirectoryLog(root)
+        self._implied = 0
+        # Parents by path, as resolved now: whatever removes something empties it, for a link may have led through that.
         self._parents: dict[bytes, int] = {}
-        self._directories: dict[bytes, Entry] = {}
-        self._whiteouts: set[bytes] = set()
+        self._retired: list[int] = []
 
     def apply(self, entry: Entry, content: Callable[[int, int], None]) -> None:
-        """Make the entry; `content(fd, size)` writes a file's bytes. Raises LayerError or StoreError, naming the entry."""
+        """Make the entry; `content(fd, size)` writes a file's bytes where the fd stands. Raises LayerError or StoreError, naming the entry."""
+        if self._retired or len(self._parents) > _OPEN_PARENTS:
+            self._close_parents()
         try:
             self._apply(entry, content)
         except OSError as error:
-            raise self._failed(entry, error) from error
+            raise _failed(entry, error) from error
 
     def finish(self) -> None:
         """Give directories their owners, modes and times: before, making what is in them would have changed these."""
-        for path, entry in reversed(self._directories.items()):
+        for wanted in self._directories.read():
             try:
-                fd = openat2(self._root, path or b".", _DIRECTORY | os.O_NOFOLLOW, _HOW)
+                fd = openat2(self._root, wanted.path or b".", _DIRECTORY | os.O_NOFOLLOW, _HOW)
                 try:
-                    self._own(fd, entry)
+                    self._ownership.set_directory(fd, wanted, cleared=self._directories.has_xattrs)
                 finally:
                     os.close(fd)
             except (FileNotFoundError, NotADirectoryError):
                 continue  # a later entry took its place
             except OSError as error:
-                raise self._failed(entry, error) from error
+                raise _failed(wanted, error) from error
         self.close()
 
     def close(self) -> None:
-        for fd in self._parents.values():
-            os.close(fd)
-        self._parents.clear()
+        self._close_parents()
+        self._directories.close()
 
     def _apply(self, entry: Entry, content: Callable[[int, int], None]) -> None:
-        path = entry.path
-        if entry.action is Action.NOTHING:
+        action = entry.action
+        if action is Action.NOTHING:
             return
-        if entry.action is Action.DIRECTORY:
-            self._make_directory(path)
-            self._directories[path] = entry
+        if action is Action.OPAQUE:
+            self._mark_opaque(self._parent(entry.path), entry.path)
             return
-        if entry.action is Action.OPAQUE:
-            self._make_directory(path)
-            self._mark_opaque(path)
-            return
-        parent_path, _, name = path.rpartition(b"/")
+        parent_path, _, name = entry.path.rpartition(b"/")
         parent = self._parent(parent_path)
-        if entry.action is Action.WHITEOUT:
-            self._make_whiteout(parent, path, name)
-            return
-        try:
-            self._make(parent, name, entry, content)
-        except FileExistsError:
-            self._clear(parent, path, name)
-            self._make(parent, name, entry, content)
+        if action is Action.DIRECTORY:
+            self._make_directory(parent, name, entry)
+        elif action is Action.WHITEOUT:
+            self._make_whiteout(parent, name, entry.path)
+        else:
+            try:
+                self._make(parent, name, entry, content)
+            except FileExistsError:
+                self._clear(parent, name, entry.path)
+                self._make(parent, name, entry, content)
 
     def _make(self, parent: int, name: bytes, entry: Entry, content: Callable[[int, int], None]) -> None:
         """Raises FileExistsError before anything was made or read."""
@@ -103,7 +107,8 @@ class Unpacker:
         if action is Action.FILE:
             self._make_file(parent, name, entry, content)
         elif action is Action.SYMLINK:
-            self._make_symlink(parent, name, entry)
+            os.symlink(entry.link, name, dir_fd=parent)
+            self._ownership.set_name(parent, name, entry)
         elif action is Action.HARD_LINK:
             self._make_link(parent, name, entry)
         else:
@@ -112,179 +117,156 @@ class Unpacker:
     # directories
 
     def _parent(self, path: bytes) -> int:
-        """An fd of the directory at `path`, made when missing. Kept for the next entries: whatever removes something drops them all."""
+        """An fd of the directory at `path`, made when missing; good until the next entry."""
         if not path:
             return self._root
         fd = self._parents.get(path)
         if fd is None:
-            try:
-                fd = openat2(self._root, path, _DIRECTORY, _HOW)
-            except (FileNotFoundError, NotADirectoryError):
-                self._make_directory(path, implied=True)
-                fd = openat2(self._root, path, _DIRECTORY, _HOW)
-            if len(self._parents) >= _OPEN_PARENTS:
-                self.close()
-            self._parents[path] = fd
+            fd = self._parents[path] = self._open_or_make(path)
         return fd
 
-    def _make_directory(self, path: bytes, *, implied: bool = False) -> None:
-        """One directory and the missing ones above it. `implied`: the archive has no entry of its own for it."""
+    def _open_or_make(self, path: bytes) -> int:
+        """The archive may have no entries of their own for directories above its files."""
         missing = []
-        while path and not self._is_directory(path):
-            missing.append(path)
-            path = path.rpartition(b"/")[0]
-        for path in reversed(missing):
-            parent_path, _, name = path.rpartition(b"/")
-            parent = openat2(self._root, parent_path or b".", _DIRECTORY, _HOW)
+        while path:
             try:
-                self._make_one(parent, path, name, replace=path == missing[0] and not implied)
+                fd = openat2(self._root, path, _DIRECTORY, _HOW)
+                break
+            except (FileNotFoundError, NotADirectoryError):
+                missing.append(path)
+                path = path.rpartition(b"/")[0]
+        else:
+            fd = os.dup(self._root)
+        for path in reversed(missing):
+            name = path.rpartition(b"/")[2]
+            try:
+                self._make_implied(fd, name, path)
+                below = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
             finally:
-                os.close(parent)
+                os.close(fd)
+            fd = below
+        return fd
 
-    def _make_one(self, parent: int, path: bytes, name: bytes, *, replace: bool) -> None:
-        self._directories.pop(path, None)
+    def _make_implied(self, parent: int, name: bytes, path: bytes) -> None:
+        self._implied += 1
+        if self._implied > limits.LAYER_ENTRIES:
+            raise LayerError(f"unpack layer: it implies more than {limits.LAYER_ENTRIES} directories")
         try:
             os.mkdir(name, 0o755, dir_fd=parent)
         except FileExistsError:
-            if not replace and path not in self._whiteouts:
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from None
-            self._clear(parent, path, name)
-            os.mkdir(name, 0o755, dir_fd=parent)
-            self._mark_opaque(path)  # what it replaced had already hidden the directory of the layers below
+            if not _is_whiteout(parent, name):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
+            self._replace_by_directory(parent, name, path)
+        self._directories.add(Directory(path, 0o755, 0, 0, 0, {}, implied=True))
 
-    def _is_directory(self, path: bytes) -> bool:
-        """Whether a directory of this layer is there; of the last component, not of what a link points to."""
-        try:
-            os.close(openat2(self._root, path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, _HOW))
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        return True
+    def _make_directory(self, parent: int, name: bytes, entry: Entry) -> None:
+        if name:
+            try:
+                os.mkdir(name, 0o755, dir_fd=parent)
+            except FileExistsError:
+                if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+                    self._replace_by_directory(parent, name, entry.path)
+        self._directories.add(Directory(entry.path, entry.mode, entry.uid, entry.gid, entry.mtime_ns, entry.xattrs))
 
-    def _mark_opaque(self, path: bytes) -> None:
-        fd = openat2(self._root, path or b".", _DIRECTORY | os.O_NOFOLLOW, _HOW)
+    def _replace_by_directory(self, parent: int, name: bytes, path: bytes) -> None:
+        self._clear(parent, name, path)
+        os.mkdir(name, 0o755, dir_fd=parent)
+        self._mark_opaque_at(parent, name, path)  # what it replaced had already hidden the directory of the layers below
+
+    def _mark_opaque_at(self, parent: int, name: bytes, path: bytes) -> None:
+        fd = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
         try:
-            os.setxattr(fd, self._opaque, b"y")
-        except OSError as error:
-            hint = "the store needs a file system with user extended attributes: ext4, xfs, btrfs, or tmpfs since Linux 6.6"
-            raise StoreError(f"unpack {show(path)}: set {self._opaque}: {error.strerror}", hint=hint) from error
+            self._mark_opaque(fd, path)
         finally:
             os.close(fd)
 
-    def _make_whiteout(self, parent: int, path: bytes, name: bytes) -> None:
+    def _mark_opaque(self, directory: int, path: bytes) -> None:
+        try:
+            os.setxattr(directory, self._opaque, b"y")
+        except OSError as error:
+            hint = "the store needs a file system with user extended attributes: ext4, xfs, btrfs, or tmpfs since Linux 6.6"
+            raise StoreError(f"unpack {show(path)}: set {self._opaque}: {error.strerror}", hint=hint) from error
+
+    def _make_whiteout(self, parent: int, name: bytes, path: bytes) -> None:
         """Only what lies below is hidden: an entry of this layer stays, and a directory of this layer starts out empty."""
         try:
             os.mknod(name, stat.S_IFCHR, os.makedev(0, 0), dir_fd=parent)
-            self._whiteouts.add(path)
         except FileExistsError:
-            if self._is_directory(path):
-                self._mark_opaque(path)
+            if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+                self._mark_opaque_at(parent, name, path)
 
-    def _clear(self, parent: int, path: bytes, name: bytes) -> None:
+    def _clear(self, parent: int, name: bytes, path: bytes) -> None:
         """Of several entries with one name the last one counts."""
-        self._close_except(parent)
+        self._retired += self._parents.values()  # `parent` is one of them
+        self._parents.clear()
         durable.remove_at(parent, name, shown=show(path))
-        self._whiteouts.discard(path)
 
-    def _close_except(self, kept: int) -> None:
-        for path, fd in list(self._parents.items()):
-            if fd != kept:
-                os.close(fd)
-                del self._parents[path]
+    def _close_parents(self) -> None:
+        for fd in (*self._retired, *self._parents.values()):
+            os.close(fd)
+        self._retired.clear()
+        self._parents.clear()
 
     # everything else
 
     def _make_file(self, parent: int, name: bytes, entry: Entry, content: Callable[[int, int], None]) -> None:
-        fd = os.open(name, _NEW_FILE, 0o600, dir_fd=parent)
+        mode = entry.mode & 0o777
+        fd = os.open(name, _NEW_FILE, mode, dir_fd=parent)
         try:
-            if entry.size:
+            if entry.sparse:
+                for offset, length in entry.sparse.pieces:
+                    os.lseek(fd, offset, os.SEEK_SET)
+                    content(fd, length)
+                os.ftruncate(fd, entry.sparse.size)
+            elif entry.size:
                 content(fd, entry.size)
-            self._own(fd, entry)
+            self._ownership.set(fd, entry, mode)
         finally:
             os.close(fd)
-
-    def _own(self, fd: int, entry: Entry) -> None:
-        """Owner, mode, attributes, times, in the order in which the kernel keeps them: chown(2) takes set-id bits and capabilities away."""
-        if not self._single:
-            os.fchown(fd, entry.uid, entry.gid)
-        elif entry.uid or entry.gid:
-            _set_xattr(fd, OWNER_XATTR, f"{entry.uid}:{entry.gid}:0{entry.mode:o}".encode())
-        os.fchmod(fd, entry.mode)
-        for key, value in entry.xattrs.items():
-            allowed = _allowed_xattr(key, value)
-            if allowed is not None:
-                _set_xattr(fd, key, allowed)
-        os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
-
-    def _make_symlink(self, parent: int, name: bytes, entry: Entry) -> None:
-        os.symlink(entry.link, name, dir_fd=parent)
-        self._own_name(parent, name, entry)
 
     def _make_node(self, parent: int, name: bytes, entry: Entry, kind: int) -> None:
         # 0:0 is overlayfs's own mark of a removed entry and may not come from an archive.
         if kind != stat.S_IFIFO and (not self._devices or entry.device == (0, 0)):
             return
         os.mknod(name, kind | entry.mode, os.makedev(*entry.device), dir_fd=parent)
-        self._own_name(parent, name, entry)
-
-    def _own_name(self, parent: int, name: bytes, entry: Entry) -> None:
-        if not self._single:
-            os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
-        os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=parent, follow_symlinks=False)
+        self._ownership.set_name(parent, name, entry)
+        if entry.mode & 0o6000:
+            set_node_mode(parent, name, entry.mode)
 
     def _make_link(self, parent: int, name: bytes, entry: Entry) -> None:
         target_parent, _, target = entry.link.rpartition(b"/")
         try:
-            source = openat2(self._root, target_parent or b".", _DIRECTORY, _HOW)
-            try:
-                os.link(target, name, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
-            finally:
-                os.close(source)
+            source = self._existing(target_parent)
+            if _is_whiteout(source, target):
+                raise FileNotFoundError
+            os.link(target, name, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
         except (FileNotFoundError, NotADirectoryError):
             raise LayerError(
                 f"unpack {show(entry.path)}: the target {show(entry.link)} of the hard link is not in the layer"
             ) from None
 
-    def _failed(self, entry: Entry, error: OSError) -> LayerError | StoreError:
-        name = f"unpack {show(entry.path)}"
-        if error.errno == errno.EINVAL and (entry.uid or entry.gid):
-            return LayerError(
-                f"{name}: its owner {entry.uid}:{entry.gid} is outside the ids mapped for this user",
-                hint="give the user a larger range: usermod --add-subuids FIRST-LAST --add-subgids FIRST-LAST NAME",
-            )
-        if error.errno in (
-            errno.ENOSPC,
-            errno.EDQUOT,
-            errno.EIO,
-            errno.EROFS,
-            errno.EMFILE,
-            errno.ENFILE,
-            errno.ENOMEM,
-            errno.EACCES,
-        ):
-            return StoreError(f"{name}: {error.strerror}")
-        return LayerError(f"{name}: {error.strerror}")
+    def _existing(self, path: bytes) -> int:
+        """Like `_parent`, but nothing is made."""
+        if not path:
+            return self._root
+        fd = self._parents.get(path)
+        if fd is None:
+            fd = self._parents[path] = openat2(self._root, path, _DIRECTORY, _HOW)
+        return fd
 
 
-def _allowed_xattr(key: str, value: bytes) -> bytes | None:
-    """The value to set, or None: kept are file capabilities and users' own attributes, but none that overlayfs reads as orders."""
-    if key == "security.capability":
-        return _capability(value)
-    if key.startswith("user.") and not key.startswith(("user.overlay.", "user.containers.")) and "\0" not in key:
-        return value
-    return None
+def _is_whiteout(parent: int, name: bytes) -> bool:
+    """An archive cannot bring one as a device."""
+    status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
-def _capability(value: bytes) -> bytes | None:
-    """capabilities(7), *File capability extended attribute versioning*: always version 2, which the kernel binds to the namespace at hand."""
-    if len(value) not in (20, 24):
-        return None
-    magic: int = struct.unpack_from("<I", value)[0]
-    if (magic & 0xFF000000, len(value)) not in ((0x02000000, 20), (0x03000000, 24)):
-        return None
-    return struct.pack("<I", 0x02000000 | magic & 1) + value[4:20]
-
-
-def _set_xattr(fd: int, key: str, value: bytes) -> None:
-    # A file system without attributes, or one that has no room for this one, does not make an image unusable.
-    with suppress(OSError):
-        os.setxattr(fd, key, value)
+def _failed(entry: Entry | Directory, error: OSError) -> LayerError | StoreError:
+    name = f"unpack {show(entry.path)}"
+    if error.errno == errno.EINVAL and (entry.uid or entry.gid):
+        return LayerError(
+            f"{name}: its owner {entry.uid}:{entry.gid} is outside the ids mapped for this user",
+            hint="give the user a larger range: usermod --add-subuids FIRST-LAST --add-subgids FIRST-LAST NAME",
+        )
+    text = os.strerror(error.errno) if error.errno else str(error)
+    return StoreError(f"{name}: {text}") if error.errno in _OF_THE_HOST else LayerError(f"{name}: {text}")

@@ -150,11 +150,12 @@ def _answer(connection: socket.socket, answer: dict[str, Any]) -> None:
 
 
 class _Incoming:
-    """The blob's blocks in order, as the parent says that they are there. Used by one thread at a time."""
+    """The blob's blocks in order, as the parent says that they are there. Read by one thread; the other may wait for the end meanwhile."""
 
     def __init__(self, connection: socket.socket, blob: int) -> None:
         self._connection = connection
         self._blob = blob
+        self._hearing = threading.Lock()
         self._available = 0
         self._ended = False
         self.failed = False
@@ -165,7 +166,7 @@ class _Incoming:
             while self.read >= self._available:
                 if self._ended:
                     return
-                self._wait()
+                self._wait(self.read)
             block = os.pread(self._blob, min(_BLOCK, self._available - self.read), self.read)
             if not block:
                 raise LayerError("unpack layer: the blob was cut short while it was read")
@@ -180,16 +181,20 @@ class _Incoming:
 
     def drain(self) -> None:
         while not self._ended:
-            self._wait()
+            self._wait(None)
 
-    def _wait(self) -> None:
-        message = self._connection.recv(_MESSAGE)
-        if not message:
-            os._exit(0)  # the parent is gone
-        word = json.loads(message)
-        self._available = word["available"]
-        self._ended = word["ended"]
-        self.failed = word["failed"]
+    def _wait(self, known: int | None) -> None:
+        """For the parent's next word. A thread that was left waiting by a decompressor that failed may be the one that hears it."""
+        with self._hearing:
+            if self._ended or (known is not None and self._available > known):
+                return
+            message = self._connection.recv(_MESSAGE)
+            if not message:
+                os._exit(0)  # the parent is gone
+            word = json.loads(message)
+            self._available = word["available"]
+            self.failed = word["failed"]
+            self._ended = word["ended"]
 
 
 class _Tar:

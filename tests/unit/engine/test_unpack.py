@@ -294,4 +294,4 @@ def test_no_file_descriptor_is_left_open(layer: Layer) -> None:
     with pytest.raises(LayerError):
         layer.put("d1/h", Action.HARD_LINK, "missing")
     layer.unpacker.finish()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) == before - 1  # its record of directories was open before
