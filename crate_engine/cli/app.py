@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 import typer
 
-from crate_engine.cli.commands import CHOICE, FLAG, GLOBAL_OPTIONS, INT, ONE, SOME, TEXTS
+from crate_engine.cli.commands import CHOICE, FLAG, GLOBAL_OPTIONS, INT, ONE, OPTIONAL, SOME, SWITCH, TEXTS
 from crate_engine.cli.parse import Invocation
 from crate_engine.cli.table import BY_NAME, NOUNS
 
@@ -71,7 +71,9 @@ def _run(argv: list[str]) -> int:
 
 def _add(app: typer.Typer, name: str, command: Command, globals: dict[str, object], sink: Sink) -> None:
     def call(**values: object) -> None:
-        raise typer.Exit(sink(Invocation(command, dict(globals), _plain(values))))
+        # click turns a flag that is on by default off; here `--flag` means on, and `--flag=false` off
+        on = {option.name: True for option in command.options if option.kind == FLAG and option.default}
+        raise typer.Exit(sink(Invocation(command, dict(globals), _plain(values) | on)))
 
     parameters = [*(_argument(argument) for argument in command.arguments), *(_option(option) for option in command.options)]
     settings = {"allow_interspersed_args": command.interspersed}
@@ -97,7 +99,7 @@ def _shaped(function: Callable[..., None], parameters: Iterable[inspect.Paramete
 
 
 def _option(option: Option) -> inspect.Parameter:
-    kinds: dict[str, Any] = {FLAG: bool, TEXTS: list[str], INT: Optional[int]}  # noqa: UP045 (typer wants the old form)
+    kinds: dict[str, Any] = {FLAG: bool, SWITCH: Optional[bool], TEXTS: list[str], INT: Optional[int]}  # noqa: UP045 (typer wants the old form)
     if option.kind == CHOICE:
         choices = enum.Enum(option.name.title(), {choice: choice for choice in option.choices})  # type: ignore[misc]
         kinds[CHOICE] = Optional[choices]  # noqa: UP045
@@ -106,19 +108,19 @@ def _option(option: Option) -> inspect.Parameter:
         *option.flags,
         help=option.help,
         metavar=option.metavar or None,
-        show_default=option.kind != FLAG and option.default is not None,
+        show_default=option.kind not in (FLAG, SWITCH) and option.default is not None,
     )
     return _parameter(option.name, kinds.get(option.kind, Optional[str]), default)  # noqa: UP045
 
 
 def _argument(argument: Argument) -> inspect.Parameter:
     default = typer.Argument(
-        ... if argument.count in (ONE, SOME) else [],
+        ... if argument.count in (ONE, SOME) else None if argument.count == OPTIONAL else [],
         metavar=argument.metavar,
         show_default=False,
         autocompletion=_offered(argument.names) if argument.names else None,
     )
-    kind: Any = str if argument.count == ONE else list[str]
+    kind: Any = {ONE: str, OPTIONAL: Optional[str]}.get(argument.count, list[str])  # noqa: UP045
     return _parameter(argument.name, kind, default)
 
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 FLAG: Final = "flag"
 """True or False; `--rm=false` is understood."""
+SWITCH: Final = "switch"
+"""A flag that is None where it is not given."""
 TEXT: Final = "text"
 TEXTS: Final = "texts"
 """May be repeated; a tuple of texts."""
@@ -22,6 +24,8 @@ INT: Final = "int"
 """A whole number; None where it is not given."""
 
 ONE: Final = "one"
+OPTIONAL: Final = "optional"
+"""One or none; a text, or None."""
 SOME: Final = "some"
 """One or more; a tuple."""
 REST: Final = "rest"
@@ -41,16 +45,16 @@ class Option:
         choices: tuple[str, ...] = (),
         default: str | None = None,
     ) -> None:
-        """`flags` is `-u --user`, or `--network --net`: the first long one gives the name."""
+        """`flags` is `-u --user`, or `--network --net`: the first long one gives the name. The default of a flag is "true" or none."""
         parts = flags.split()
         self.longs = tuple(part for part in parts if part.startswith("--"))
         self.short = next((part for part in parts if not part.startswith("--")), "")
         self.name = self.longs[0][2:].replace("-", "_")
         self.kind = kind
         self.help = help
-        self.metavar = metavar or ("|".join(choices) if choices else "" if kind == FLAG else self.name.upper())
+        self.metavar = metavar or ("|".join(choices) if choices else "" if kind in (FLAG, SWITCH) else self.name.upper())
         self.choices = choices
-        self.default: object = False if kind == FLAG else () if kind == TEXTS else default
+        self.default: object = default == "true" if kind == FLAG else () if kind == TEXTS else default
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -69,7 +73,8 @@ class Argument:
 
     @property
     def usage(self) -> str:
-        return {ONE: self.metavar, SOME: f"{self.metavar}...", REST: f"[{self.metavar}...]"}[self.count]
+        forms = {ONE: self.metavar, OPTIONAL: f"[{self.metavar}]", SOME: f"{self.metavar}...", REST: f"[{self.metavar}...]"}
+        return forms[self.count]
 
 
 class Command:

@@ -6,7 +6,7 @@ to the program. This is what runs on the hot path: it imports nothing, prints no
 
 from __future__ import annotations
 
-from crate_engine.cli.commands import BY_NAME, CHOICE, FLAG, GLOBAL_OPTIONS, INT, ONE, REST, TEXTS
+from crate_engine.cli.commands import BY_NAME, CHOICE, FLAG, GLOBAL_OPTIONS, INT, ONE, OPTIONAL, REST, SWITCH, TEXTS
 from crate_engine.errors import UsageError
 
 TYPE_CHECKING = False
@@ -123,7 +123,7 @@ class _Reader:
             raise self.unknown(flag)
         if equals:
             self.put(option, flag, value)
-        elif option.kind == FLAG:
+        elif option.kind in (FLAG, SWITCH):
             self.values[option.name] = True
         else:
             self.put(option, flag, self.following(flag, pending))
@@ -137,7 +137,7 @@ class _Reader:
                 raise self.unknown(flag, within=word)
             if letters.startswith("="):
                 return self.put(option, flag, letters[1:])
-            if option.kind == FLAG:
+            if option.kind in (FLAG, SWITCH):
                 self.values[option.name] = True
             else:
                 return self.put(option, flag, letters or self.following(flag, pending))
@@ -149,7 +149,7 @@ class _Reader:
         return pending.pop()
 
     def put(self, option: Option, flag: str, value: str) -> None:
-        if option.kind == FLAG:
+        if option.kind in (FLAG, SWITCH):
             if value not in _TRUE + _FALSE:
                 raise self.error(f'{flag}: "{value}" is neither true nor false')
             self.values[option.name] = value in _TRUE
@@ -184,9 +184,12 @@ def _arguments(words: list[str], command: Command) -> dict[str, object]:
     values: dict[str, object] = {}
     left = list(words)
     for argument in command.arguments:
+        if not left and argument.count == OPTIONAL:
+            values[argument.name] = None
+            continue
         if not left and argument.count != REST:
             raise Misuse(f"{argument.metavar} is missing", command=command.name)
-        if argument.count == ONE:
+        if argument.count in (ONE, OPTIONAL):
             values[argument.name] = left.pop(0)
         else:
             values[argument.name], left = tuple(left), []
