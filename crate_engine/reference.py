@@ -17,7 +17,7 @@ _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*", re.ASCII)
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
 _IDENTIFIER = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_LONGEST_REPOSITORY, _LONGEST = 255, 1024
+_LONGEST_REPOSITORY, _LONGEST, _SHOWN = 255, 1024, 200
 _DOCKER = "docker.io"
 
 
@@ -34,13 +34,14 @@ class Reference:
     def parse(cls, text: str) -> Reference:
         """Raises InvalidReference."""
         if not text or len(text) > _LONGEST:
-            raise InvalidReference(f"image name {text[:64]!r}: must have 1 to {_LONGEST} characters")
+            raise InvalidReference(f"image name {_shown(text)}: must have 1 to {_LONGEST} characters")
         name, at, digest_text = text.partition("@")
         digest = _digest(text, digest_text) if at else None
         name, tag = _split_tag(name)
         if tag is not None and not _TAG.fullmatch(tag):
             raise InvalidReference(
-                f"image name {text!r}: {tag!r} is no tag", hint="a tag has up to 128 letters, digits, '_', '.' and '-'"
+                f"image name {_shown(text)}: {_shown(tag)} is no tag",
+                hint="a tag has up to 128 letters, digits, '_', '.' and '-'",
             )
         registry, repository = _split_registry(text, name)
         if tag is None and digest is None:
@@ -57,7 +58,9 @@ class Reference:
         """As docker shows it in the column REPOSITORY."""
         if self.registry != _DOCKER:
             return self.name
-        return self.repository.removeprefix("library/") if self.repository.count("/") == 1 else self.repository
+        short = self.repository.removeprefix("library/") if self.repository.count("/") == 1 else self.repository
+        # docker.io/quay.io/app is not quay.io/app, and docker.io/library/<64 digits> no image id.
+        return self.name if _is_registry(*short.partition("/")[:2]) or _IDENTIFIER.fullmatch(short) else short
 
     @property
     def familiar(self) -> str:
@@ -84,15 +87,14 @@ def _split_tag(name: str) -> tuple[str, str | None]:
 
 def _split_registry(text: str, name: str) -> tuple[str, str]:
     first, slash, rest = name.partition("/")
-    # Docker's rule: the first part is a registry when it could not be a path on docker.io.
-    if slash and ("." in first or ":" in first or first == "localhost" or first != first.lower()):
+    if _is_registry(first, slash):
         registry, repository = first, rest
         if not _REGISTRY.fullmatch(registry) or not _port_in_range(registry):
-            raise InvalidReference(f"image name {text!r}: {registry!r} is no registry host")
+            raise InvalidReference(f"image name {_shown(text)}: {_shown(registry)} is no registry host")
     else:
         registry, repository = _DOCKER, name
         if _IDENTIFIER.fullmatch(name):
-            raise InvalidReference(f"image name {text!r}: 64 hexadecimal digits are an image id, not a name")
+            raise InvalidReference(f"image name {_shown(text)}: 64 hexadecimal digits are an image id, not a name")
     if registry == f"index.{_DOCKER}":
         registry = _DOCKER
     if registry == _DOCKER and "/" not in repository:
@@ -101,15 +103,20 @@ def _split_registry(text: str, name: str) -> tuple[str, str]:
     return registry, repository
 
 
+def _is_registry(first: str, slash: str) -> bool:
+    """Docker's rule: the first part is a registry when it could not be a path on docker.io."""
+    return bool(slash) and ("." in first or ":" in first or first == "localhost" or first != first.lower())
+
+
 def _check_repository(text: str, repository: str) -> None:
     if len(repository) > _LONGEST_REPOSITORY:
-        raise InvalidReference(f"image name {text[:64]!r}: the repository has more than {_LONGEST_REPOSITORY} characters")
+        raise InvalidReference(f"image name {_shown(text)}: the repository has more than {_LONGEST_REPOSITORY} characters")
     if _REPOSITORY.fullmatch(repository):
         return
     if _REPOSITORY.fullmatch(repository.lower()):
-        raise InvalidReference(f"image name {text!r}: the repository must be lower case", hint=f"try {repository.lower()}")
+        raise InvalidReference(f"image name {_shown(text)}: the repository must be lower case", hint=f"try {repository.lower()}")
     raise InvalidReference(
-        f"image name {text!r}: the repository may have lower-case letters and digits, separated by '.', '_', '__', '-' or '/'"
+        f"image name {_shown(text)}: the repository may have lower-case letters and digits, separated by '.', '_', '__', '-' or '/'"
     )
 
 
@@ -118,8 +125,12 @@ def _port_in_range(registry: str) -> bool:
     return not colon or registry.endswith("]") or int(port) <= 65535
 
 
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
+
+
 def _digest(text: str, digest: str) -> Digest:
     try:
         return Digest.parse(digest)
     except ImageError:
-        raise InvalidReference(f"image name {text!r}: what follows '@' must be sha256: and 64 hexadecimal digits") from None
+        raise InvalidReference(f"image name {_shown(text)}: what follows '@' must be sha256: and 64 hexadecimal digits") from None

@@ -34,12 +34,16 @@ _CONFIG_FIELDS = frozenset(
         "OnBuild",
     }
 )
+_HEALTH_FIELDS = frozenset({"Test", "Interval", "Timeout", "StartPeriod", "StartInterval", "Retries"})
+_HEALTH_NUMBERS = ("Interval", "Timeout", "StartPeriod", "StartInterval", "Retries")
 _ROOTFS_FIELDS = frozenset({"type", "diff_ids"})
 _HISTORY_FIELDS = frozenset({"created", "created_by", "author", "comment", "empty_layer"})
 _TIME = re.compile(
-    r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})",
+    r"([0-9]{4})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\.[0-9]+)?"
+    r"([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])",
     re.ASCII,
 )
+_DAYS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/(tcp|udp|sctp))?", re.ASCII)
 _SIGNAL = re.compile(
     r"(?:SIG)?(?:[A-Z][A-Z0-9]{1,11}|RTM(?:IN|AX)[+-][0-9]{1,2})|[1-9]|[1-5][0-9]|6[0-4]", re.ASCII | re.IGNORECASE
@@ -92,6 +96,7 @@ class ImageConfig:
         """Raises ImageError naming the field that is wrong."""
         top = Fields(parse(raw, "image configuration", limits.CONFIG_BYTES), "config", _FIELDS)
         inner = Fields(top.members("config"), "config.config", _CONFIG_FIELDS)
+        _check_unused(inner)
         return cls(
             os=top.text("os", required=True, limit=64),
             architecture=top.text("architecture", required=True, limit=64),
@@ -113,11 +118,29 @@ class ImageConfig:
         )
 
 
+def _check_unused(inner: Fields) -> None:
+    """What docker's builder and health checks read. It is used by nothing here, and is of the right kind all the same where it goes on to others."""
+    inner.texts("OnBuild")
+    health = Fields(inner.members("Healthcheck"), "config.config.Healthcheck", _HEALTH_FIELDS)
+    health.texts("Test")
+    for name in _HEALTH_NUMBERS:
+        health.integer(name)
+
+
 def _time(fields: Fields, name: str) -> str:
     text = fields.text(name, limit=64)
-    if text and not _TIME.fullmatch(text):
+    if text and not _is_time(text):
         raise fields.wrong(name, f"{text!r} is no RFC 3339 time")
     return text
+
+
+def _is_time(text: str) -> bool:
+    match = _TIME.fullmatch(text)
+    if match is None:
+        return False
+    year, month, day = int(match[1]), int(match[2]), int(match[3])
+    leap = month == 2 and year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    return day <= _DAYS[month - 1] + leap
 
 
 def _environment(fields: Fields) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ def check_marker(raw: bytes) -> None:
         "imageLayoutVersion", required=True
     )
     if version.split(".")[0] != "1":
-        raise ImageError(f"read image layout: version {version!r} is not supported")
+        raise ImageError(f"read image layout: version {version[:64]!r} is not supported")
 
 
 def parse_index(raw: bytes) -> tuple[Descriptor, ...]:

@@ -9,7 +9,7 @@ from crate_engine import limits
 from crate_engine.errors import ImageError
 from crate_engine.oci import media_types
 from crate_engine.oci.descriptor import Descriptor
-from crate_engine.oci.strict_json import Fields, dump, parse
+from crate_engine.oci.strict_json import Fields, dump, parse, shown
 from crate_engine.values import dataclass, field, replace
 
 TYPE_CHECKING = False
@@ -75,13 +75,13 @@ def parse_document(raw: bytes, media_type: str | None = None, *, limit: int = li
     if fields.integer("schemaVersion", required=True) != 2:
         raise ImageError("manifest.schemaVersion: must be 2")
     if own_type and media_type and own_type != media_type:
-        raise ImageError(f"read manifest: it calls itself {own_type}, and was announced as {media_type}")
+        raise ImageError(f"read manifest: it calls itself {shown(own_type, 255)}, and was announced as {shown(media_type, 255)}")
     kind = own_type or media_type or (media_types.OCI_INDEX if "manifests" in document else media_types.OCI_MANIFEST)
     if kind in media_types.INDEXES:
         return _index(fields, document, kind)
     if kind in media_types.MANIFESTS:
         return _manifest(fields, document, kind)
-    raise ImageError(f"read manifest: the media type {kind!r} is not one of an image")
+    raise ImageError(f"read manifest: the media type {kind[:255]!r} is not one of an image")
 
 
 def _index(fields: Fields, document: dict[str, Any], kind: str) -> Index:

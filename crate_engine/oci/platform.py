@@ -51,7 +51,7 @@ class Platform:
         """`linux/arm64`, `linux/arm/v7`, or an architecture alone, also as uname(1) calls it. Raises UsageError."""
         parts = text.split("/")
         if len(parts) > 3 or not all(_TEXT.fullmatch(part) for part in parts):
-            raise UsageError(f"platform {text!r}: must look like linux/arm64 or linux/arm/v7")
+            raise UsageError(f"platform {text[:200]!r}: must look like linux/arm64 or linux/arm/v7")
         if len(parts) == 1:
             parts = [parts[0]] if parts[0].lower() == "linux" else ["linux", parts[0]]
         if len(parts) == 1:

@@ -47,11 +47,17 @@ def dump(document: dict[str, Any]) -> bytes:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
+def shown(text: str, most: int = 64) -> str:
+    """A text of a document as messages have it: on one line, and not endless."""
+    text = text[:most]
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        names = [key for key, _ in pairs]
-        name = next(key for key in names if names.count(key) > 1)
+        seen: set[str] = set()
+        name = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
         raise ValueError(f"the name {name[:64]!r} occurs twice in one object")
     return result
 
@@ -161,7 +167,7 @@ class Fields:
         values = self.members(name)
         for key, value in values.items():
             self._check_text(name, key, limits.CONFIG_TEXT)
-            self._check_text(f"{name}.{key[:64]}", value, limits.CONFIG_TEXT)
+            self._check_text(f"{name}.{shown(key)}", value, limits.CONFIG_TEXT)
         return dict(values)
 
     def _check_text(self, name: str, value: object, limit: int) -> None:
