@@ -10,7 +10,7 @@ import os
 import re
 
 from crate_engine import limits
-from crate_engine.errors import CrateError, ImageError, ImageInUse, ImageNotFound, InvalidReference, StoreError
+from crate_engine.errors import CrateError, ImageError, ImageInUse, ImageNotFound, StoreError
 from crate_engine.oci import layout
 from crate_engine.oci.descriptor import Descriptor
 from crate_engine.oci.digest import Digest
@@ -18,7 +18,7 @@ from crate_engine.oci.image_config import ImageConfig
 from crate_engine.oci.manifest import Manifest
 from crate_engine.oci.platform import Platform
 from crate_engine.reference import Reference
-from crate_engine.store import durable, leases
+from crate_engine.store import durable, index, leases
 from crate_engine.store.blobs import BlobStore
 from crate_engine.store.locks import lock
 from crate_engine.store.paths import Store
@@ -26,19 +26,14 @@ from crate_engine.values import dataclass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from crate_engine.system.userns import UserNamespace
 
-RESOLVED = "crate.image.resolved"
-"""Annotation: the digest that the registry gave for the name, of an index or of the manifest itself."""
-ORIGINAL = "crate.image.original"
-"""Annotation: the digest of the manifest that the registry sent, where that was docker's form of it."""
-UNPACKED_SIZE = "crate.image.unpacked-size"
-IDENTITY = "crate.image.id"
-"""Annotation: the image's id, so that looking one up need not read every manifest."""
 _ID = re.compile(r"(?:sha256:)?([0-9a-f]{1,64})", re.ASCII)
 _SHORTEST_ID = 3
+_SHOWN = 12
+"""Digits of an id in messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,25 +69,25 @@ class ImageStore:
     def all(self) -> list[Image]:
         """Every image that can be read, the newest name last. A damaged one is left out: `find` of its name says what is wrong."""
         groups: dict[Digest, list[Descriptor]] = {}
-        for entry in self._entries():
+        for entry in self.entries():
             groups.setdefault(entry.digest, []).append(entry)
         images = []
         for entries in groups.values():
             try:
-                images.append(self._image(entries))
+                images.append(self.read(entries))
             except (ImageError, StoreError):
                 continue
         return _merged(images)
 
     def find(self, name_or_id: str) -> Image:
         """By name in any form docker takes, by id or by the unique beginning of one. Raises ImageNotFound."""
-        entries = self._entries()
-        entry = _by_name(entries, _reference(name_or_id))
+        entries = self.entries()
+        entry = index.by_name(entries, index.parsed(name_or_id))
         if entry is not None:
             # Its other names matter to no one who asks by name: one manifest and one configuration are read.
-            return self._image([other for other in entries if other.digest == entry.digest])
+            return self.read([other for other in entries if other.digest == entry.digest])
         same, _ = self._by_id(entries, name_or_id)
-        return self._image(same)
+        return self.read(same)
 
     def put(
         self,
@@ -110,53 +105,79 @@ class ImageStore:
         """
         annotations = {layout.REFERENCE_NAME: str(reference)} if reference else {}
         if resolved and resolved != descriptor.digest:
-            annotations[RESOLVED] = str(resolved)
+            annotations[index.RESOLVED] = str(resolved)
         if original and original != descriptor.digest:
-            annotations[ORIGINAL] = str(original)
+            annotations[index.ORIGINAL] = str(original)
         if size is not None:
-            annotations[UNPACKED_SIZE] = str(size)
-        annotations[IDENTITY] = self._manifest(descriptor).config.digest.hex
+            annotations[index.UNPACKED_SIZE] = str(size)
+        manifest = self._manifest(descriptor)
+        annotations |= {index.IDENTITY: manifest.config.digest.hex, index.CREATED: self._config(manifest).created}
         new = Descriptor(descriptor.media_type, descriptor.digest, descriptor.size, annotations, platform or descriptor.platform)
         with lock(self._store, "image"):
-            entries = self._entries()
-            others = [_moved(entry, entries) if reference and _name(entry) == str(reference) else entry for entry in entries]
-            kept = [entry for entry in others if entry is not None and (_name(entry) or entry.digest != new.digest)]
-            self._write((*kept, new))
-            return self._image([entry for entry in (*kept, new) if entry.digest == new.digest])
+            entries = index.added(self.entries(), new)
+            self._write(entries)
+            return self.read([entry for entry in entries if entry.digest == new.digest])
+
+    def tag(self, name_or_id: str, target: Reference) -> None:
+        """Give an image one more name; what had it keeps its other names. Raises ImageNotFound."""
+        with lock(self._store, "image"):
+            entries = self.entries()
+            source = index.by_name(entries, index.parsed(name_or_id)) or self._by_id(entries, name_or_id)[0][-1]
+            if index.name_of(source) != str(target):
+                self._write(index.added(entries, source.annotated(source.annotations | {layout.REFERENCE_NAME: str(target)})))
+
+    def untag(self, name_or_id: str, targets: Collection[Reference] = ()) -> list[Reference]:
+        """Take these names, or all, from an image, which stays; returns them. Raises ImageNotFound, also where a name is not the image's."""
+        with lock(self._store, "image"):
+            entries = self.entries()
+            entry = index.by_name(entries, index.parsed(name_or_id))
+            image_id = self._id(entry) if entry else self._by_id(entries, name_or_id)[1]
+            named = {index.name_of(entry): entry for entry in entries if index.name_of(entry) and self._id(entry) == image_id}
+            for target in targets:
+                if str(target) not in named:
+                    raise ImageNotFound(f"untag image {name_or_id}: {target.familiar}: tag not known")
+            gone = [named[text] for text in (map(str, targets) if targets else named)]
+            left = tuple(entry for entry in entries if entry not in gone)
+            for entry in gone:
+                if not any(other.digest == entry.digest for other in left):
+                    left = (*left, entry.annotated(index.without_name(entry)))
+            if gone:
+                self._write(left)
+            return [reference for entry in gone if (reference := index.reference_of(entry))]
 
     def remove(
         self,
         name_or_id: str,
         force: bool = False,
-        in_use: Collection[str] | Callable[[], Collection[str]] = (),
+        in_use: Mapping[str, str] | Callable[[], Mapping[str, str]] | None = None,
         *,
         user_namespace: UserNamespace | None = None,
     ) -> list[str]:
         """Take a name away, and with its last name the image with every blob and layer that nothing else needs; returns docker's lines.
 
-        `in_use` are ids of images that containers were made from; a callable is asked under the lock. Such an image is only removed, or rather
-        left without a name, with `force`. Raises ImageNotFound, ImageInUse.
+        `in_use` tells by an image's id what uses it (`running container 0123456789ab`); a callable is asked under the lock. Such an image is only
+        removed, or rather left without a name, with `force`. Raises ImageNotFound, ImageInUse.
         """
         with lock(self._store, "image"):
-            used = in_use() if callable(in_use) else in_use
-            entries = self._entries()
+            used = in_use() if callable(in_use) else in_use or {}
+            entries = self.entries()
             going, image_id = self._going(entries, name_or_id, force=force)
             kept = tuple(entry for entry in entries if entry not in going)
-            lines = [f"Untagged: {reference.familiar}" for entry in going if (reference := _entry_reference(entry))]
+            lines = [f"Untagged: {reference.familiar}" for entry in going if (reference := index.reference_of(entry))]
             if any(self._id(entry) == image_id for entry in kept):
                 self._write(kept)
                 self.prune()  # it may have been another manifest of the same image
                 return lines
             lines += [
-                f"Untagged: {digest.familiar}" for digest in _repo_digests(going) if f"Untagged: {digest.familiar}" not in lines
+                f"Untagged: {digest.familiar}"
+                for digest in index.repo_digests(going)
+                if f"Untagged: {digest.familiar}" not in lines
             ]
             if image_id in used:
-                if not (force and lines):
-                    raise ImageInUse(
-                        f"remove image {name_or_id}: a container uses it",
-                        hint="remove the container first, or force the removal of the name",
-                    )
-                self._write((*kept, *(entry.annotated(_without_name(entry)) for entry in going[:1])))
+                by_name = index.by_name(entries, index.parsed(name_or_id)) is not None
+                if not (force and lines and (by_name or not used[image_id].startswith("running"))):
+                    raise _conflict(name_or_id, image_id, used[image_id], by_name=by_name)
+                self._write((*kept, *(entry.annotated(index.without_name(entry)) for entry in going[:1])))
                 return lines
             self._write(kept)
             removed = self.prune()
@@ -170,7 +191,7 @@ class ImageStore:
         from crate_engine.layers.store import LayerStore
 
         needed = leases.protected(self._store)
-        for entry in self._entries():
+        for entry in self.entries():
             needed.add(str(entry.digest))
             try:
                 manifest = self._manifest(entry)
@@ -191,14 +212,15 @@ class ImageStore:
 
     def _going(self, entries: tuple[Descriptor, ...], name_or_id: str, *, force: bool) -> tuple[list[Descriptor], str]:
         """The entries that a removal takes away, and the id of their image."""
-        entry = _by_name(entries, _reference(name_or_id))
+        entry = index.by_name(entries, index.parsed(name_or_id))
         if entry is not None:
             return [entry], self._id(entry)
         going, image_id = self._by_id(entries, name_or_id)
-        names = [reference.familiar for entry in going if (reference := _entry_reference(entry))]
+        names = [reference.familiar for entry in going if (reference := index.reference_of(entry))]
         if len(names) > 1 and not force:
             raise ImageInUse(
-                f"remove image {name_or_id}: it has several names: {', '.join(names)}",
+                f"remove image {name_or_id}: conflict: unable to delete {image_id[:_SHOWN]} (must be forced) - "
+                f"image is referenced in multiple repositories: {', '.join(names)}",
                 hint="remove it by name, or force the removal",
             )
         return going, image_id
@@ -220,7 +242,8 @@ class ImageStore:
             f"find image {text}: there is no such image here", hint=f"crate pull {text}, or crate images for a list"
         )
 
-    def _entries(self) -> tuple[Descriptor, ...]:
+    def entries(self) -> tuple[Descriptor, ...]:
+        """What index.json has: an entry for each name, and for each image without one. Raises StoreError."""
         path = f"{self._store.oci}/{layout.INDEX}"
         try:
             with open(path, "rb") as file:
@@ -241,7 +264,7 @@ class ImageStore:
             durable.write(f"{directory}/{layout.MARKER}", layout.MARKER_CONTENT)
         durable.write(f"{directory}/{layout.INDEX}", layout.dump_index(entries))
 
-    def _image(self, entries: list[Descriptor]) -> Image:
+    def read(self, entries: list[Descriptor]) -> Image:
         """From all entries of one manifest."""
         newest = entries[-1]
         manifest = self._manifest(newest)
@@ -250,15 +273,17 @@ class ImageStore:
             raise ImageError(
                 f"read image {newest.digest}: it has {len(manifest.layers)} layers and {len(config.diff_ids)} diff ids"
             )
-        sizes = [text for entry in entries if (text := entry.annotations.get(UNPACKED_SIZE, "")).isascii() and text.isdigit()]
+        sizes = [
+            text for entry in entries if (text := entry.annotations.get(index.UNPACKED_SIZE, "")).isascii() and text.isdigit()
+        ]
         return Image(
             id=manifest.config.digest.hex,
-            names=tuple(reference for entry in entries if (reference := _entry_reference(entry))),
+            names=tuple(reference for entry in entries if (reference := index.reference_of(entry))),
             manifest=manifest,
             descriptor=newest,
             config=config,
             size=int(sizes[-1]) if sizes else sum(layer.size for layer in manifest.layers),
-            repo_digests=_repo_digests(entries),
+            repo_digests=index.repo_digests(entries),
         )
 
     def _manifest(self, entry: Descriptor) -> Manifest:
@@ -268,7 +293,7 @@ class ImageStore:
         return ImageConfig.from_json(self.blobs.read(manifest.config.digest))
 
     def _id(self, entry: Descriptor) -> str:
-        if _ID.fullmatch(identity := entry.annotations.get(IDENTITY, "")) and len(identity) == 64:
+        if _ID.fullmatch(identity := entry.annotations.get(index.IDENTITY, "")) and len(identity) == 64:
             return identity
         try:
             return self._manifest(entry).config.digest.hex  # another program wrote the entry
@@ -289,53 +314,15 @@ def _merged(images: list[Image]) -> list[Image]:
     return list(by_id.values())
 
 
-def _moved(entry: Descriptor, entries: tuple[Descriptor, ...]) -> Descriptor | None:
-    """What becomes of an entry whose name goes to another image: nothing if the image has a second entry, else one without a name."""
-    if any(other is not entry and other.digest == entry.digest for other in entries):
-        return None
-    return entry.annotated(_without_name(entry))
-
-
-def _without_name(entry: Descriptor) -> dict[str, str]:
-    return {key: value for key, value in entry.annotations.items() if key in (UNPACKED_SIZE, IDENTITY)}
-
-
-def _reference(text: str) -> Reference | None:
-    try:
-        return Reference.parse(text)
-    except InvalidReference:
-        return None
-
-
-def _by_name(entries: tuple[Descriptor, ...], reference: Reference | None) -> Descriptor | None:
-    if reference is None:
-        return None
-    if reference.digest is None:
-        return next((entry for entry in entries if _name(entry) == str(reference)), None)
-    for entry in entries:
-        own = _entry_reference(entry)
-        if (
-            own
-            and own.name == reference.name
-            and str(reference.digest) in (str(entry.digest), entry.annotations.get(RESOLVED), str(own.digest))
-        ):
-            return entry
-    return None
-
-
-def _name(entry: Descriptor) -> str:
-    return entry.annotations.get(layout.REFERENCE_NAME, "")
-
-
-def _entry_reference(entry: Descriptor) -> Reference | None:
-    return _reference(_name(entry)) if _name(entry) else None
-
-
-def _repo_digests(entries: list[Descriptor]) -> tuple[Reference, ...]:
-    found = {}
-    for entry in entries:
-        reference = _entry_reference(entry)
-        if reference:
-            digest = Digest.parse(entry.annotations.get(RESOLVED, str(entry.digest)), f"index.json: {RESOLVED}")
-            found[str(reference.with_digest(digest))] = reference.with_digest(digest)
-    return tuple(found.values())
+def _conflict(asked: str, image_id: str, user: str, *, by_name: bool) -> ImageInUse:
+    """In docker's words, which scripts look for."""
+    short = image_id[:_SHOWN]
+    running, container = user.startswith("running"), user.rpartition("container ")[2] if "container " in user else ""
+    if by_name:
+        conflict = f'unable to remove repository reference "{asked}" (must force)'
+        use = f"container {container} is using its referenced image {short}" if container else f"it is {user}"
+    else:
+        conflict = f"unable to delete {short} ({'cannot' if running else 'must'} be forced)"
+        use = f"image is being used by {user}" if container else f"it is {user}"
+    hint = "remove the container first, or force the removal of the name" if container else f"crate image unmount {asked}"
+    return ImageInUse(f"remove image {asked}: conflict: {conflict} - {use}", hint=hint)

@@ -10,6 +10,9 @@ import stat
 
 from crate_engine.errors import StoreError
 
+ROOT_VARIABLE, RUNROOT_VARIABLE = "CRATE_UNSHARED_ROOT", "CRATE_UNSHARED_RUNROOT"
+"""Set by `crate unshare` for what runs inside."""
+
 
 class Store:
     """The two roots, absolute. A value that can be handed to a child in a user namespace: it stays valid there."""
@@ -89,7 +92,7 @@ def _directory(root: str, name: str) -> str:
 
 def _default_root() -> str:
     if os.geteuid() == 0:
-        return "/var/lib/crate"
+        return _unshared(ROOT_VARIABLE) or "/var/lib/crate"
     home = os.environ.get("XDG_DATA_HOME", "")
     # The specification: a relative path in these variables is invalid and to be ignored.
     return f"{home if home.startswith('/') else _home() + '/.local/share'}/crate"
@@ -97,13 +100,23 @@ def _default_root() -> str:
 
 def _default_runroot() -> str:
     if os.geteuid() == 0:
-        return "/run/crate"
+        return _unshared(RUNROOT_VARIABLE) or "/run/crate"
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if runtime.startswith("/") and os.path.isdir(runtime):
         _check_owned(runtime, "unset XDG_RUNTIME_DIR, or log in as this user rather than through su")
         return f"{runtime}/crate"
     temporary = os.environ.get("TMPDIR", "")
     return f"{temporary if temporary.startswith('/') else '/tmp'}/crate-{os.geteuid()}"
+
+
+def _unshared(variable: str) -> str:
+    """Inside of `crate unshare` an ordinary user is id 0 and works on their own store; root's environment is not listened to."""
+    path = os.environ.get(variable, "")
+    if not path.startswith("/"):
+        return ""
+    from crate_engine.system.userns import inside
+
+    return path if inside() else ""
 
 
 def _home() -> str:

@@ -10,7 +10,7 @@ from crate_engine.system.libc import AT_FDCWD, SYS_FSCONFIG, SYS_FSMOUNT, SYS_FS
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC = 1, 2, 4, 8, 32, 4096, 16384
 MS_PRIVATE, MS_SLAVE = 1 << 18, 1 << 19
 MNT_DETACH = 2
-_FSOPEN_CLOEXEC, _FSMOUNT_CLOEXEC, _MOVE_MOUNT_F_EMPTY_PATH, _MOUNT_ATTR_NODEV = 1, 1, 4, 4
+_FSOPEN_CLOEXEC, _FSMOUNT_CLOEXEC, _MOVE_MOUNT_F_EMPTY_PATH = 1, 1, 4
 _SET_FLAG, _SET_STRING, _CREATE = 0, 1, 6
 _PAGE = 4096
 
@@ -24,9 +24,9 @@ def bind(source: str, target: str, *, recursive: bool = False) -> None:
     mount(source, target, None, MS_BIND | (MS_REC if recursive else 0))
 
 
-def umount(target: str) -> None:
+def umount(target: str, *, lazily: bool = True) -> None:
     """Lazily, as what still uses the mount (a process that is ending) must not keep its holder."""
-    call("umount2", target, MNT_DETACH, path=target)
+    call("umount2", target, MNT_DETACH if lazily else 0, path=target)
 
 
 def make_private() -> None:
@@ -34,31 +34,34 @@ def make_private() -> None:
     mount(None, "/", None, MS_REC | MS_SLAVE)
 
 
-def overlay(lower: list[str], upper: str, work: str, target: str, *, user_xattr: bool) -> None:
+def overlay(lower: list[str], upper: str | None, work: str | None, target: str, *, user_xattr: bool) -> None:
     """Mount an overlay; `lower` is in image order, lowest layer first. `user_xattr`: inside a user namespace (Linux 5.11).
 
+    Without `upper` and `work` it is read-only, and its programs change no ids (`nosuid`); then `lower` needs two layers.
     Device nodes in it open nothing (`nodev`): an image may bring some, and the host's disks are no part of an image; /dev is a mount of its own.
     The options of mount(2) are one page; longer stacks go through fsconfig(2) with one `lowerdir+` a layer (Linux 6.5).
     """
     topmost_first = lower[::-1]
-    options = (
-        f"lowerdir={':'.join(_escape(path, ':') for path in topmost_first)},upperdir={_escape(upper)},workdir={_escape(work)}"
-    )
+    options = f"lowerdir={':'.join(_escape(path, ':') for path in topmost_first)}"
+    if upper and work:
+        options += f",upperdir={_escape(upper)},workdir={_escape(work)}"
     if user_xattr:
         options += ",userxattr"
+    flags = MS_NODEV if upper else MS_NODEV | MS_NOSUID | MS_RDONLY  # the attributes of fsmount(2) have the same numbers
     if len(os.fsencode(options)) < _PAGE:
-        mount("overlay", target, "overlay", MS_NODEV, options)
+        mount("overlay", target, "overlay", flags, options)
         return
     context = syscall(SYS_FSOPEN, "overlay", _FSOPEN_CLOEXEC)
     try:
         for path in topmost_first:
             _configure(context, _SET_STRING, "lowerdir+", path)
-        _configure(context, _SET_STRING, "upperdir", upper)
-        _configure(context, _SET_STRING, "workdir", work)
+        if upper and work:
+            _configure(context, _SET_STRING, "upperdir", upper)
+            _configure(context, _SET_STRING, "workdir", work)
         if user_xattr:
             _configure(context, _SET_FLAG, "userxattr", None)
         _configure(context, _CREATE, None, None)
-        detached = syscall(SYS_FSMOUNT, context, _FSMOUNT_CLOEXEC, _MOUNT_ATTR_NODEV)
+        detached = syscall(SYS_FSMOUNT, context, _FSMOUNT_CLOEXEC, flags)
     except OSError as error:
         if error.errno == errno.EINVAL:
             raise OSError(errno.EINVAL, f"{len(lower)} layers need a kernel of 6.5 or later", target) from error

@@ -308,6 +308,12 @@ def _program(name: str) -> str | None:
     return None
 
 
+def inside() -> bool:
+    """This process is in a user namespace that is not the first one, whose map is of all ids (user_namespaces(7))."""
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        return file.read().split() != ["0", "0", "4294967295"]
+
+
 def setgroups_allowed() -> bool:
     with open("/proc/self/setgroups", encoding="ascii") as file:
         return file.read().strip() == "allow"

@@ -193,7 +193,7 @@ def test_one_of_two_manifests_of_an_image_goes_without_the_image(shelf: Shelf) -
     assert shelf.add("other", media_type=media_types.OCI_LAYER + "+gzip") == image_id
     assert shelf.names() == {image_id: ["nginx:latest", "other:latest"]}
     assert shelf.blobs() == 5
-    assert shelf.images.remove("other", in_use={image_id}) == ["Untagged: other:latest"]
+    assert shelf.images.remove("other", in_use={image_id: "container 0123456789ab"}) == ["Untagged: other:latest"]
     assert (shelf.names(), shelf.blobs()) == ({image_id: ["nginx:latest"]}, 4)
 
 
@@ -215,7 +215,7 @@ def test_removing_the_last_name_prunes_what_nobody_needs(shelf: Shelf) -> None:
 def test_removal_by_id_of_an_image_with_several_names_needs_force(shelf: Shelf) -> None:
     image_id = shelf.add("nginx")
     shelf.add("mine")
-    with pytest.raises(ImageInUse, match="several names: nginx:latest, mine:latest"):
+    with pytest.raises(ImageInUse, match="must be forced.*multiple repositories: nginx:latest, mine:latest"):
         shelf.images.remove(image_id)
     lines = shelf.images.remove(image_id, force=True)
     assert lines[:2] == ["Untagged: nginx:latest", "Untagged: mine:latest"]
@@ -225,16 +225,17 @@ def test_removal_by_id_of_an_image_with_several_names_needs_force(shelf: Shelf) 
 def test_an_image_in_use_is_kept_and_loses_its_name_only_by_force(shelf: Shelf) -> None:
     image_id = shelf.add("nginx")
     before = shelf.index()
-    for in_use in ({image_id}, lambda: [image_id]):
-        with pytest.raises(ImageInUse, match="a container uses it"):
+    used = {image_id: "container 0123456789ab"}
+    for in_use in (used, lambda: used):
+        with pytest.raises(ImageInUse, match="must force.*container 0123456789ab is using its referenced image"):
             shelf.images.remove("nginx", in_use=in_use)
     assert shelf.index() == before
-    lines = shelf.images.remove("nginx", force=True, in_use={image_id})
+    lines = shelf.images.remove("nginx", force=True, in_use={image_id: "container 0123456789ab"})
     assert not any(line.startswith("Deleted") for line in lines)
     assert shelf.names() == {image_id: []}
     assert (shelf.blobs(), shelf.layers()) == (4, 2)
     with pytest.raises(ImageInUse):  # there is no name left to take away
-        shelf.images.remove(image_id, force=True, in_use={image_id})
+        shelf.images.remove(image_id, force=True, in_use={image_id: "container 0123456789ab"})
     shelf.images.remove(image_id)
     assert shelf.names() == {}
 
