@@ -1,34 +1,39 @@
-"""Pulling an image: name → manifest → platform → blobs, verified while they stream → layers → the name, written last.
+"""Pulling an image: name → manifest → platform → configuration; then it is taken in (`intake`). Of an unchanged tag that is one small request.
 
-A killed pull leaves only files in `ingest/`, which the next one continues or removes. Also brings an image in from an OCI layout directory.
+Also brings an image in from an OCI layout directory.
 """
 
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
 
 from crate_engine import embedded, limits
-from crate_engine.errors import ImageError, ImageNotFound, PlatformNotOffered, StoreError, UsageError
+from crate_engine.errors import (
+    AuthenticationRequired,
+    CrateError,
+    ImageError,
+    ImageNotFound,
+    PlatformNotOffered,
+    StoreError,
+    UsageError,
+)
 from crate_engine.layers.store import LayerStore
-from crate_engine.layers.transfer import bring, plan
-from crate_engine.oci import layout, media_types
+from crate_engine.oci import layout
 from crate_engine.oci.descriptor import Descriptor
 from crate_engine.oci.digest import Digest
-from crate_engine.oci.image_config import ImageConfig
-from crate_engine.oci.manifest import Index, Manifest, parse_document
+from crate_engine.oci.manifest import Index, parse_document
 from crate_engine.oci.platform import Platform, nearest, unknown
 from crate_engine.reference import Reference
-from crate_engine.store import leases
 from crate_engine.store.images import Image, ImageStore
-from crate_engine.store.locks import lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from typing import Protocol
 
+    from crate_engine.intake import Resolved
+    from crate_engine.registry.access import Access
+    from crate_engine.registry.registries_conf import Registries
     from crate_engine.store.blobs import BlobWriter
     from crate_engine.store.paths import Store
     from crate_engine.system.userns import UserNamespace
@@ -52,43 +57,128 @@ if TYPE_CHECKING:
         ) -> None: ...
 
 
-_POLICIES = ("always", "missing", "never")
+POLICIES = ("always", "missing", "never", "newer")
 
 
 def pull(
     store: Store,
-    reference: Reference,
+    name: str,
     *,
     platform: Platform | None = None,
     policy: str = "always",
     user_namespace: UserNamespace,
-    insecure: Iterable[str] = (),
+    access: Access | None = None,
     progress: Progress | None = None,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> Image:
-    """The image, unpacked and under its name. `insecure` are registries with an unchecked certificate or none.
+    """The image, unpacked and under its name. `name` may be short: registries.conf says what it means, else it is one of docker.io.
 
-    Forks, so the calling process must have no threads. Raises ImageNotFound, PlatformNotOffered, RegistryError, ImageError, StoreError.
+    `policy` is always, missing (ask only for what is not here), never, or newer: always, but where that fails what is here will do, and `warn`
+    is told. Forks, so the calling process must have no threads. Raises ImageNotFound, PlatformNotOffered, RegistryError, ImageError, StoreError.
     """
-    if policy not in _POLICIES:
-        raise UsageError(f"pull policy {policy!r}: must be one of {', '.join(_POLICIES)}")
+    if policy not in POLICIES:
+        raise UsageError(f"pull policy {policy!r}: must be one of {', '.join(POLICIES)}")
+    from crate_engine.registry import registries_conf
+    from crate_engine.registry.access import Access
+
+    plain = Reference.parse(name)
+    registries = registries_conf.load(short_names=plain.registry == "docker.io")
+    candidates = registries.candidates(name)
+    here = None
     if policy != "always":
-        image = _local(store, reference, platform, user_namespace)
-        if image is not None:
-            return image
-    if str(reference) == embedded.NAME:
-        return _load_embedded(store, reference, platform, user_namespace, progress)
+        here = next((found for one in candidates if (found := _local(store, one, platform, user_namespace))), None)
+    if here is not None and policy != "newer":
+        return here
+    if str(plain) == embedded.NAME:
+        return here or _load_embedded(store, plain, platform, user_namespace, progress)
     if policy == "never":
         raise ImageNotFound(
-            f"find image {reference.familiar}: it is not here, and is not to be pulled",
-            hint=f"crate pull {reference.familiar}",
+            f"find image {candidates[0].familiar}: it is not here, and is not to be pulled",
+            hint=f"crate pull {candidates[0].familiar}",
         )
+    try:
+        return _pull_first(store, registries, candidates, platform, user_namespace, access or Access(), progress)
+    except CrateError as error:
+        if here is None:
+            raise
+        warn(f"{error}; the image that is here is used")
+        return here
+
+
+def referrers(name: str, *, artifact_type: str = "", access: Access) -> list[Descriptor]:
+    """What says something about the image of this name in its registry, an index's entries not included. Raises RegistryError, ImageNotFound."""
+    from crate_engine.registry import registries_conf
     from crate_engine.registry.client import Registry
 
-    registry = Registry(reference.registry, insecure=insecure)
+    registries = registries_conf.load()
+    reference = registries.candidates(name)[0]
+    registry = Registry(registries.endpoints(reference)[-1:], access)
     try:
-        return _bring_in(store, registry, reference, platform, user_namespace, progress)
+        digest = reference.digest or registry.digest(reference) or registry.manifest(reference)[2]
+        return registry.referrers(reference, digest, artifact_type)
     finally:
         registry.close()
+
+
+def _pull_first(
+    store: Store,
+    registries: Registries,
+    candidates: list[Reference],
+    platform: Platform | None,
+    user_namespace: UserNamespace,
+    access: Access,
+    progress: Progress | None,
+) -> Image:
+    """From the first registry that has it. One that does not answer ends the search: the next might have another image under the name."""
+    absent: CrateError | None = None
+    for reference in candidates:
+        try:
+            return _pull(store, registries, reference, platform, user_namespace, access, progress)
+        except (ImageNotFound, AuthenticationRequired) as error:
+            absent = absent or error
+    assert absent is not None
+    raise absent
+
+
+def _pull(
+    store: Store,
+    registries: Registries,
+    reference: Reference,
+    platform: Platform | None,
+    user_namespace: UserNamespace,
+    access: Access,
+    progress: Progress | None,
+) -> Image:
+    from crate_engine.registry.client import Registry
+
+    registry = Registry(registries.endpoints(reference), access)
+    try:
+        digest = None
+        image = _whole(store, reference, platform or Platform.host(), user_namespace)
+        if image is not None:
+            digest = registry.digest(reference)
+            if digest is not None and reference.with_digest(digest) in image.repo_digests:
+                if progress is not None:
+                    progress.resolved(reference, digest)
+                return image
+        return _bring_in(store, registry, reference, platform, user_namespace, progress, digest)
+    finally:
+        registry.close()
+
+
+def _whole(store: Store, reference: Reference, platform: Platform, user_namespace: UserNamespace) -> Image | None:
+    """The image under this name if all of it is here and it is exactly for this platform: only its name may have to be asked about."""
+    from crate_engine.store.blobs import BlobStore
+
+    try:
+        image = ImageStore(store).find(str(reference))
+    except (ImageError, StoreError):
+        return None
+    blobs = BlobStore(store)
+    whole = all(blobs.has(layer.digest, layer.size) for layer in image.manifest.layers)
+    if not whole or platform.distance(image.platform) != 0 or LayerStore(store, user_namespace).missing(image.config.diff_ids):
+        return None
+    return image
 
 
 def load_layout(
@@ -134,19 +224,6 @@ def _local(store: Store, reference: Reference, platform: Platform | None, user_n
     return image
 
 
-@dataclass(frozen=True, slots=True)
-class _Resolved:
-    """`digest` is what the name stands for, an index's or `original`, that of the manifest as it came. `descriptor` is of `raw_manifest`."""
-
-    digest: Digest
-    original: Digest
-    descriptor: Descriptor
-    manifest: Manifest
-    config: ImageConfig
-    raw_manifest: bytes
-    raw_config: bytes
-
-
 def _bring_in(
     store: Store,
     source: Source,
@@ -154,61 +231,40 @@ def _bring_in(
     platform: Platform | None,
     user_namespace: UserNamespace,
     progress: Progress | None,
+    at: Digest | None = None,
 ) -> Image:
-    found = _resolve(source, reference, platform)
+    """`at` is what the name stands for, where that is known: what the tag moves to meanwhile does not count."""
+    from crate_engine.intake import take_in
+
+    found = _resolve(source, reference, platform, at)
     if progress is not None:
         progress.resolved(reference, found.digest)
-    manifest, config = found.manifest, found.config
-    blobs = [found.descriptor.digest, manifest.config.digest, *(layer.digest for layer in manifest.layers)]
-    images, layers = ImageStore(store), LayerStore(store, user_namespace)
 
     def fetch(descriptor: Descriptor, writer: BlobWriter, on_piece: Callable[[int], None]) -> None:
         source.fetch(reference, descriptor, writer, on_piece)
 
-    with ExitStack() as stack:
-        with lock(store, "image"):
-            stack.enter_context(leases.protect(store, [*blobs, *config.diff_ids]))
-        killed = leases.sweep(store)
-        images.blobs.sweep(set(blobs))
-        layers.sweep()
-        bring(store, plan(store, manifest, config, user_namespace), user_namespace, fetch, progress)
-        images.blobs.add(found.raw_config, manifest.config.digest)
-        images.blobs.add(found.raw_manifest, found.descriptor.digest)
-        size = sum(layers.size(diff_id) for diff_id in config.diff_ids)
-        # By digest, a tag beside it says nothing: it is not kept, as docker does.
-        name = reference.with_digest(reference.digest) if reference.digest else reference
-        image = images.put(name, found.descriptor, config.platform, resolved=found.digest, original=found.original, size=size)
-        if killed:
-            with lock(store, "image"):
-                images.prune()
-    return image
+    return take_in(store, found, fetch, (reference,), user_namespace=user_namespace, progress=progress)
 
 
-def _resolve(source: Source, reference: Reference, platform: Platform | None) -> _Resolved:
-    raw, media_type, digest = source.manifest(reference)
+def _resolve(source: Source, reference: Reference, platform: Platform | None, at: Digest | None) -> Resolved:
+    from crate_engine.intake import Resolved
+
+    what = f"pull {reference.familiar}"
+    raw, media_type, digest = source.manifest(reference, at)
     resolved = digest
     document = parse_document(raw, media_type or None)
     seen = {digest}
     while isinstance(document, Index):
         entry = _select(document, reference, platform or Platform.host())
         if entry.digest in seen or len(seen) > limits.INDEX_NESTING:
-            raise ImageError(f"pull {reference.familiar}: its indexes contain each other, or are nested too deeply")
+            raise ImageError(f"{what}: its indexes contain each other, or are nested too deeply")
         seen.add(entry.digest)
         raw, media_type, digest = source.manifest(reference, entry.digest)
         if len(raw) != entry.size:
-            raise ImageError(
-                f"pull {reference.familiar}: manifest {entry.digest} has {len(raw)} bytes, not the {entry.size} its index says"
-            )
+            raise ImageError(f"{what}: manifest {entry.digest} has {len(raw)} bytes, not the {entry.size} its index says")
         document = parse_document(raw, entry.media_type)
     raw_config = source.blob(reference, document.config)
-    config = ImageConfig.from_json(raw_config)
-    _check(document, config, reference, platform)
-    if document.media_type != media_types.OCI_MANIFEST:
-        raw = document.to_oci()
-    descriptor = Descriptor(media_types.OCI_MANIFEST, Digest.of(raw), len(raw), platform=config.platform)
-    if document.media_type == media_types.OCI_MANIFEST:
-        descriptor = replace(descriptor, digest=digest)  # a sha512 one stays what it was
-    return _Resolved(resolved, digest, descriptor, Manifest.from_json(raw), config, raw, raw_config)
+    return Resolved.of(document, raw, raw_config, original=digest, resolved=resolved, what=what, platform=platform)
 
 
 def _select(index: Index, reference: Reference, wanted: Platform) -> Descriptor:
@@ -225,18 +281,6 @@ def _select(index: Index, reference: Reference, wanted: Platform) -> Descriptor:
     raise PlatformNotOffered(
         f"pull {reference.familiar}: there is no image for {wanted}", hint=f"offered are: {offered}; choose one with --platform"
     )
-
-
-def _check(manifest: Manifest, config: ImageConfig, reference: Reference, platform: Platform | None) -> None:
-    if len(config.diff_ids) != len(manifest.layers):
-        raise ImageError(f"pull {reference.familiar}: it has {len(manifest.layers)} layers and {len(config.diff_ids)} diff ids")
-    if any(diff_id.algorithm != "sha256" for diff_id in config.diff_ids):
-        raise ImageError(f"pull {reference.familiar}: its diff ids are not sha256 digests")
-    wrong = platform is not None and platform.distance(config.platform) is None
-    if config.os != "linux" or wrong:
-        raise PlatformNotOffered(
-            f"pull {reference.familiar}: the image is for {config.platform}" + (f", not for {platform}" if wrong else "")
-        )
 
 
 class _Layout:

@@ -38,9 +38,12 @@ class Settings:
     stop_timeout: int = 10
     """Seconds between the stop signal and SIGKILL."""
     insecure_registries: tuple[str, ...] = ()
+    http_proxy: str | None = None
+    https_proxy: str | None = None
+    no_proxy: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
     pull: str = "missing"
-    """missing, always or never."""
+    """missing, always, newer or never."""
     platform: str | None = None
 
 

@@ -108,7 +108,7 @@ class Command:
 
 
 NETWORKS = ("host", "none", "private")
-PULL_POLICIES = ("always", "missing", "never")
+PULL_POLICIES = ("always", "missing", "newer", "never")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 GLOBAL_OPTIONS = (

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from crate_engine.cli.commands import FLAG, NO_TRUNC, PLATFORM, SOME, Argument, Command, Option
+from crate_engine.cli.commands import FLAG, NO_TRUNC, SOME, Argument, Command, Option
+from crate_engine.cli.registry_commands import PULL
 
 IMAGE_COMMANDS = (
-    Command(
-        "pull",
-        "crate_engine.cli.images:pull",
-        "Fetch an image from a registry",
-        group="Images",
-        arguments=(Argument("image", names="images"),),
-        options=(PLATFORM, Option("-q --quiet", FLAG, "Print the name of the image alone")),
-    ),
+    PULL,
     Command(
         "images",
         "crate_engine.cli.images:images",

@@ -10,29 +10,10 @@ from crate_engine.cli import render
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from crate_engine.cli.session import Session
-    from crate_engine.engine import Engine
     from crate_engine.reference import Reference
     from crate_engine.store.images import Image
 
 NONE = "<none>"
-
-
-def pull(session: Session, *, image: str, platform: str | None, quiet: bool) -> int:
-    """Layers under way go to standard error unless it is watched; digest, status and name are the result."""
-    from crate_engine.cli.progress import follow
-    from crate_engine.reference import Reference
-
-    name = str(Reference.parse(image))
-    with session.engine() as engine:
-        before = _known_id(engine, name)
-        with follow(sys.stdout if sys.stdout.isatty() else sys.stderr, quiet=quiet) as progress:
-            pulled = engine.pull(image, platform=platform or session.settings.platform, progress=progress)
-    if not quiet:
-        print(f"Digest: {progress.digest}")
-        known = "Image is up to date" if pulled.id == before else "Downloaded newer image"
-        print(f"Status: {known} for {name}")
-    print(name)
-    return 0
 
 
 def images(session: Session, *, quiet: bool, no_trunc: bool, digests: bool) -> int:
@@ -66,15 +47,6 @@ def rmi(session: Session, *, images: tuple[str, ...], force: bool) -> int:
                 sys.stdout.write("".join(f"{render.display(line)}\n" for line in lines))
                 sys.stdout.flush()
     return status
-
-
-def _known_id(engine: Engine, name: str) -> str | None:
-    from crate_engine.errors import ImageNotFound
-
-    try:
-        return engine.image(name).id
-    except ImageNotFound:
-        return None
 
 
 def _rows(image: Image, now: float, *, whole: bool, digests: bool) -> list[tuple[str, ...]]:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from crate_engine.cli.commands import CONTAINER_COMMANDS
 from crate_engine.cli.image_commands import IMAGE_COMMANDS
+from crate_engine.cli.registry_commands import REGISTRY_COMMANDS
 from crate_engine.cli.system_commands import SYSTEM_COMMANDS
 
-COMMANDS = (*CONTAINER_COMMANDS, *IMAGE_COMMANDS, *SYSTEM_COMMANDS)
+COMMANDS = (*CONTAINER_COMMANDS, *IMAGE_COMMANDS, *REGISTRY_COMMANDS, *SYSTEM_COMMANDS)
 NOUNS = {"image": "Commands about images"}
 ALIASES = {
     "image ls": "images",

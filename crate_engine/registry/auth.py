@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import base64
 import re
-from dataclasses import dataclass, field
 from urllib.parse import urlencode, urlsplit
 
 from crate_engine import limits
 from crate_engine.errors import AuthenticationRequired, ImageError, RegistryError
 from crate_engine.oci.strict_json import parse
+from crate_engine.values import dataclass, field
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,13 +37,16 @@ class Credentials:
     """Of one registry. `identity_token` is an OAuth2 refresh token, which some registries give instead of a password."""
 
     username: str = ""
-    password: str = field(default="", repr=False)
-    identity_token: str = field(default="", repr=False)
+    password: str = ""
+    identity_token: str = ""
 
     @property
     def basic(self) -> str:
         """The value of an Authorization header."""
         return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode("ascii")
+
+    def __repr__(self) -> str:
+        return f"Credentials({self.username!r}, …)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,11 @@ class TokenRequest:
     """GET when `form` is empty, else POST. `authorization` is the header to send, to this address only."""
 
     url: str
-    authorization: str = field(default="", repr=False)
-    form: str = field(default="", repr=False)
+    authorization: str = ""
+    form: str = ""
+
+    def __repr__(self) -> str:
+        return f"TokenRequest({self.url!r}, …)"
 
 
 def parse_challenges(header: str) -> list[Challenge]:
@@ -76,7 +82,8 @@ def parse_challenges(header: str) -> list[Challenge]:
 def authorize(
     host: str, challenges: list[Challenge], scope: str, credentials: Credentials | None, *, insecure: bool
 ) -> Generator[TokenRequest, bytes, str]:
-    """Returns the value of the Authorization header that answers the challenges of `host` for `scope` (`repository:library/nginx:pull`).
+    """Returns the value of the Authorization header that answers the challenges of `host` for `scope` (`repository:library/nginx:pull`;
+    several with spaces between them, or none).
 
     `insecure`: the registry itself is spoken to in plain http, so its token service may be too. Raises AuthenticationRequired, RegistryError.
     """
@@ -92,7 +99,7 @@ def authorize(
 
 
 def login_required(host: str, cause: str = "the registry wants a login, and there is none for it") -> AuthenticationRequired:
-    return AuthenticationRequired(f"log in to {host}: {cause}", hint=f"log in with: docker login {host}, or podman login {host}")
+    return AuthenticationRequired(f"log in to {host}: {cause}", hint=f"crate login {host}")
 
 
 def _bearer(
@@ -110,29 +117,29 @@ def _bearer(
                 "grant_type": "refresh_token",
                 "refresh_token": credentials.identity_token,
                 "client_id": "crate",
-                "scope": scope,
                 **query,
+                **({"scope": scope} if scope else {}),
             }
         )
         answer = yield TokenRequest(realm, form=form)
     else:
         authorization = credentials.basic if credentials is not None and credentials.username else ""
-        separator = "&" if "?" in realm else "?"
-        answer = yield TokenRequest(f"{realm}{separator}{urlencode({**query, 'scope': scope})}", authorization)
+        questions = urlencode([*query.items(), *(("scope", one) for one in scope.split())])
+        separator = ("&" if "?" in realm else "?") if questions else ""
+        answer = yield TokenRequest(f"{realm}{separator}{questions}", authorization)
     return "Bearer " + _token(host, answer)
 
 
 def _acceptable(realm: str, *, insecure: bool) -> bool:
-    parts = urlsplit(realm)
+    if not realm.isascii() or not realm.isprintable() or " " in realm:
+        return False
+    try:
+        parts = urlsplit(realm)
+        _ = parts.port  # read for its error
+    except ValueError:
+        return False
     secure = parts.scheme == "https" or (insecure and parts.scheme == "http")
-    return (
-        secure
-        and bool(parts.hostname)
-        and "@" not in parts.netloc
-        and not parts.fragment
-        and realm.isascii()
-        and realm.isprintable()
-    )
+    return secure and bool(parts.hostname) and "@" not in parts.netloc and not parts.fragment
 
 
 def _token(host: str, answer: bytes) -> str:

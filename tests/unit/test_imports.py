@@ -18,8 +18,9 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 PACKAGES = ("crate_runc", "crate_engine")
 STANDARD_LIBRARY = sys.stdlib_module_names
 ONLY_IN = {
-    "requests": ("crate_engine/registry/client.py",),
-    "urllib3": ("crate_engine/registry/client.py",),
+    "requests": ("crate_engine/registry/transport.py",),
+    "urllib3": ("crate_engine/registry/transport.py",),
+    "certifi": ("crate_engine/registry/trust.py",),
     "typer": ("crate_engine/cli/app.py",),
     "jsonschema": ("crate_engine/validate.py", "crate_runc/check.py"),
     "yaml": ("crate_engine/settings.py",),

@@ -29,20 +29,20 @@ from crate_engine import limits, pull
 from crate_engine.errors import CrateError
 from crate_engine.layers.store import LayerStore
 from crate_engine.oci.platform import Platform
-from crate_engine.reference import Reference
-from crate_engine.registry import client
+from crate_engine.registry import session
+from crate_engine.registry.access import Access
 from crate_engine.store.paths import Store
 from crate_engine.system import userns
 
 for name, value in request["limits"].items():
     setattr(limits, name, value)
 if request["hurry"]:
-    client._sleep = lambda attempt, delay: None
+    session._sleep = lambda attempt, delay: None
 store = Store.open(request["root"], request["run"])
 ids = userns.choose()
 try:
     image = pull.pull(
-        store, Reference.parse(request["image"]), policy=request["policy"], user_namespace=ids, insecure=request["insecure"],
+        store, request["image"], policy=request["policy"], user_namespace=ids, access=Access(tuple(request["insecure"])),
         platform=Platform.parse(request["platform"]) if request["platform"] else None,
     )
     answer = {
@@ -88,7 +88,7 @@ class Server:
                 if not owner.fault(self):
                     owner.serve(self)
 
-            do_POST = do_GET
+            do_POST = do_HEAD = do_GET
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -126,7 +126,8 @@ class Server:
                 headers = {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
                 answer(request, 206, content[start:], kind, **headers)
             else:
-                answer(request, 200, content, kind)
+                told = {"Docker-Content-Digest": digest(content)} if "/manifests/" in request.path else {}
+                answer(request, 200, content, kind, **told)
         else:
             answer(request, 404, b'{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}')
 
@@ -182,7 +183,8 @@ def answer(request: BaseHTTPRequestHandler, status: int, content: bytes, kind: s
     for name, value in headers.items():
         request.send_header(name, value)
     request.end_headers()
-    request.wfile.write(content)
+    if request.command != "HEAD":
+        request.wfile.write(content)
 
 
 class Puller:

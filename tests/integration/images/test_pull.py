@@ -111,8 +111,7 @@ def test_policies_decide_whether_the_registry_is_asked(server: Any, puller: Any)
     puller.pulled(name, policy="never")
     assert server.log == []
     puller.pulled(name)
-    assert len(server.requests("/manifests/")) == 1
-    assert len(server.requests("/blobs/")) == 1  # the configuration: which layers there are, it alone says
+    assert len(server.log) == 1  # HEAD: what the tag stands for is here, and whole
     assert "pull policy" in puller.pull(name, policy="sometimes")["message"]
 
 

@@ -41,7 +41,8 @@ def reply(request: Request, status: int, content: bytes = b"", **headers: str) -
         if value:
             request.send_header(name, value)
     request.end_headers()
-    request.wfile.write(content)
+    if request.command != "HEAD":
+        request.wfile.write(content)
     return True
 
 

@@ -93,7 +93,7 @@ REFUSED = [
     "run --name",
     "run -e",
     "run --network bridge alpine",
-    "run --pull newer alpine",
+    "run --pull sometimes alpine",
     "stop -t soon web",
     "logs a b",
     "inspect --type volume x",

@@ -21,6 +21,9 @@ network: none
 log_level: debug
 stop_timeout: 3
 insecure_registries: ["localhost:5000", "10.0.0.1", "[::1]:5000"]
+http_proxy: proxy.example:3128
+https_proxy: http://proxy.example:3129/
+no_proxy: [10.0.0.0/8, .example.com]
 dns: [9.9.9.9, "2620:fe::fe"]
 pull: never
 platform: linux/arm64/v8
@@ -52,6 +55,9 @@ def test_every_key_is_read(write: Any) -> None:
         log_level="debug",
         stop_timeout=3,
         insecure_registries=("localhost:5000", "10.0.0.1", "[::1]:5000"),
+        http_proxy="proxy.example:3128",
+        https_proxy="http://proxy.example:3129/",
+        no_proxy=("10.0.0.0/8", ".example.com"),
         dns=("9.9.9.9", "2620:fe::fe"),
         pull="never",
         platform="linux/arm64/v8",
@@ -91,7 +97,7 @@ def test_a_missing_file_changes_nothing(tmp_path: Path) -> None:
         ("network: host\nnetwrk: host\n", "settings FILE:2: netwrk: unknown key; did you mean network?"),
         ("stop-timeout: 3\n", "settings FILE:1: stop-timeout: unknown key; did you mean stop_timeout?"),
         ("\n\nxyzzy: 1\n", "settings FILE:3: xyzzy: unknown key"),
-        ("pull: sometimes\n", 'settings FILE:1: pull: "sometimes" is not one of missing, always, never'),
+        ("pull: sometimes\n", 'settings FILE:1: pull: "sometimes" is not one of missing, always, newer, never'),
         ("network: privat\n", 'settings FILE:1: network: "privat" is not one of private, host, none; did you mean private?'),
         ("stop_timeout: soon\n", 'settings FILE:1: stop_timeout: must be a whole number, not "soon"'),
         ("stop_timeout: true\n", "settings FILE:1: stop_timeout: must be a whole number, not true"),
