@@ -34,6 +34,8 @@ class Descriptor:
         size = fields.integer("size", required=True)
         if size is None or size > limit:
             raise ImageError(f"{where}.size: {size} bytes are more than the {limit} allowed")
+        fields.texts("urls")
+        fields.text("data")
         return cls(
             media_type=fields.text("mediaType", required=True, limit=255),
             digest=Digest.parse(fields.text("digest", required=True, limit=256), f"{where}.digest"),

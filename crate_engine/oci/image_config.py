@@ -44,7 +44,7 @@ _TIME = re.compile(
     re.ASCII,
 )
 _DAYS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
-_PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/(tcp|udp|sctp))?", re.ASCII)
+_PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/(tcp|udp|sctp))?", re.ASCII | re.IGNORECASE)
 _SIGNAL = re.compile(
     r"(?:SIG)?(?:[A-Z][A-Z0-9]{1,11}|RTM(?:IN|AX)[+-][0-9]{1,2})|[1-9]|[1-5][0-9]|6[0-4]", re.ASCII | re.IGNORECASE
 )
@@ -174,7 +174,7 @@ def _ports(fields: Fields) -> tuple[str, ...]:
         numbers = [int(number) for number in match.groups()[:2] if number] if match else []
         if not numbers or not all(1 <= number <= 65535 for number in numbers) or sorted(numbers) != numbers:
             raise fields.wrong("ExposedPorts", f"{text[:64]!r} is no port")
-    return values
+    return tuple(text.lower() for text in values)
 
 
 def _volumes(fields: Fields) -> tuple[str, ...]:

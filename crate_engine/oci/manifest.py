@@ -23,12 +23,13 @@ _FIELDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One image: its configuration and its layers, the lowest first."""
+    """One image: its configuration and its layers, the lowest first. `subject` is another manifest that this one refers to."""
 
     media_type: str
     config: Descriptor
     layers: tuple[Descriptor, ...]
     annotations: dict[str, str] = field(default_factory=dict, hash=False)
+    subject: Descriptor | None = None
 
     @classmethod
     def from_json(cls, raw: bytes, media_type: str | None = None) -> Manifest:
@@ -43,7 +44,14 @@ class Manifest:
         blobs = [
             replace(blob, media_type=media_types.to_oci(blob.media_type)).to_object() for blob in (self.config, *self.layers)
         ]
-        document = {"schemaVersion": 2, "mediaType": media_types.OCI_MANIFEST, "config": blobs[0], "layers": blobs[1:]}
+        document: dict[str, Any] = {
+            "schemaVersion": 2,
+            "mediaType": media_types.OCI_MANIFEST,
+            "config": blobs[0],
+            "layers": blobs[1:],
+        }
+        if self.subject:
+            document["subject"] = self.subject.to_object()
         return dump(document | ({"annotations": self.annotations} if self.annotations else {}))
 
 
@@ -68,12 +76,13 @@ def parse_document(raw: bytes, media_type: str | None = None, *, limit: int = li
     document = parse(raw, "manifest", limit)
     fields = Fields(document, "manifest", _FIELDS)
     own_type = fields.text("mediaType", limit=255)
-    if media_types.is_schema1(media_type or own_type) or fields.has("fsLayers") or fields.integer("schemaVersion") == 1:
+    if media_types.is_schema1(media_type or own_type) or "fsLayers" in document or fields.integer("schemaVersion") == 1:
         raise ImageError(
             "read manifest: docker's manifest schema 1 is not supported", hint="push the image again with a current tool"
         )
     if fields.integer("schemaVersion", required=True) != 2:
         raise ImageError("manifest.schemaVersion: must be 2")
+    fields.text("artifactType", limit=255)
     if own_type and media_type and own_type != media_type:
         raise ImageError(f"read manifest: it calls itself {shown(own_type, 255)}, and was announced as {shown(media_type, 255)}")
     kind = own_type or media_type or (media_types.OCI_INDEX if "manifests" in document else media_types.OCI_MANIFEST)
@@ -91,6 +100,7 @@ def _index(fields: Fields, document: dict[str, Any], kind: str) -> Index:
         Descriptor.from_object(entry, f"index: manifests[{place}]", limit=limits.MANIFEST_BYTES)
         for place, entry in enumerate(entries)
     ]
+    _subject(fields)
     return Index(kind, tuple(manifests), fields.mapping("annotations"))
 
 
@@ -107,7 +117,13 @@ def _manifest(fields: Fields, document: dict[str, Any], kind: str) -> Manifest:
     for place, layer in enumerate(layers):
         if layer.media_type not in media_types.LAYERS:
             raise ImageError(f"manifest: layers[{place}].mediaType: {layer.media_type!r} is not supported")
-    return Manifest(kind, config, tuple(layers), fields.mapping("annotations"))
+    return Manifest(kind, config, tuple(layers), fields.mapping("annotations"), _subject(fields))
+
+
+def _subject(fields: Fields) -> Descriptor | None:
+    if not fields.has("subject"):
+        return None
+    return Descriptor.from_object(fields.members("subject"), "manifest: subject", limit=limits.MANIFEST_BYTES)
 
 
 def _refuse(document: dict[str, Any], names: tuple[str, ...], meaning: str) -> None:
