@@ -8,7 +8,9 @@ gc.disable()  # every command ends before there is anything to collect
 for fd in (0, 1, 2):
     try:
         posix.fstat(fd)
-    except OSError:  # closed by the caller: it must not become a descriptor of ours, which the container's program would find there
+    except (
+        OSError
+    ):  # closed by the caller: it must not become a descriptor of ours, which the container's program would find there
         posix.set_inheritable(posix.open("/dev/null", posix.O_RDWR), True)
 sys.path.insert(0, __file__.rsplit("/", 2)[0])
 

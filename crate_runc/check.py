@@ -11,7 +11,7 @@ import os
 
 from crate_runc import config
 from crate_runc.errors import BundleError, RuncError
-from crate_runc.shapes import member, quoted
+from crate_runc.rules.shapes import member, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

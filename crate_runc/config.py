@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import stat
 
-from crate_runc import process_rules, strict_json
+from crate_runc import strict_json
 from crate_runc.errors import BundleError, reason
-from crate_runc.shapes import quoted
+from crate_runc.rules import process as process_rules
+from crate_runc.rules.shapes import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def read_document(bundle_path: str, file: str = "") -> dict[str, Any]:
 
 def check_config(config: Any) -> None:
     """Raises BundleError for the first defect of a whole config.json."""
-    from crate_runc import config_rules  # exec does not need them
+    from crate_runc.rules import config as config_rules  # exec does not need them
 
     config_rules.config(config, "", _raise)
     config_rules.relations(config, _raise)
@@ -74,7 +75,7 @@ def _fill_user(process: dict[str, Any]) -> None:
 
 def defects(config: Any) -> list[BundleError]:
     """All defects; those that concern several properties only once each property for itself is right."""
-    from crate_runc import config_rules
+    from crate_runc.rules import config as config_rules
 
     found: list[BundleError] = []
     config_rules.config(config, "", found.append)

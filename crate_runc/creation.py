@@ -143,7 +143,7 @@ class Creation:
             ready["failure", ""] = lifecycle_hooks.open_failure(self.entry.directory)
         fds = parent.open_needs(plan.needs(configuration, self.options, create=True), ready)
         if sources := plan.sources(configuration, self.facts):
-            from crate_runc import mount_sources
+            from crate_runc.mounts import sources as mount_sources
 
             fds += mount_sources.open_all(sources, configuration, self.bundle.path)
         state_json = self.state.as_state_json("creating")

@@ -6,9 +6,12 @@ cannot promise what they do not know. containerd and Docker read it before they 
 
 from __future__ import annotations
 
-from crate_runc import SPEC_VERSION, VERSION, config_rules, mount_options, rare_rules
+from crate_runc import SPEC_VERSION, VERSION
 from crate_runc.kernel import capability
 from crate_runc.kernel import seccomp as kernel_seccomp
+from crate_runc.mounts import options as mount_options
+from crate_runc.rules import config as config_rules
+from crate_runc.rules import rare as rare_rules
 from crate_runc.seccomp import flags, rules
 
 TYPE_CHECKING = False

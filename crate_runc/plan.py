@@ -232,7 +232,7 @@ def sources(config: Config, facts: HostFacts) -> list[tuple[str, str]]:
     mounts = config.get("mounts", [])
     if not in_general and not any("idmap" in " ".join(entry.get("options", ())) or "uidMappings" in entry for entry in mounts):
         return []
-    from crate_runc import mount_sources
+    from crate_runc.mounts import sources as mount_sources
 
     return mount_sources.needs(mounts, in_general=in_general)
 
@@ -243,7 +243,7 @@ def _is_restricted(config: Config, facts: HostFacts) -> bool:
 
 def _mounts(bundle: Bundle, facts: HostFacts, wanted: dict[str, str]) -> list[ChildStep]:
     """In the order of config.json; before the first that shows the container's own cgroup, the parent must have moved it there."""
-    from crate_runc import mount_options
+    from crate_runc.mounts import options as mount_options
     from crate_runc.steps import cgroup, cgroup_mounts, mounts, namespaces
 
     config = bundle.config

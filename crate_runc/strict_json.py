@@ -102,7 +102,9 @@ def _located(raw: bytes) -> JSONError:
     try:
         json.loads(raw.decode(), parse_constant=_constant)
     except json.JSONDecodeError as error:
-        return JSONError(f"not JSON at line {error.lineno}, column {error.colno}: {error.msg[0].lower()}{error.msg[1:].removesuffix(' at')}")
+        return JSONError(
+            f"not JSON at line {error.lineno}, column {error.colno}: {error.msg[0].lower()}{error.msg[1:].removesuffix(' at')}"
+        )
     except (ValueError, RecursionError) as error:
         return JSONError(f"not JSON: {error}")
     return JSONError("not JSON")

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 
-from crate_runc import resource_rules, strict_json
+from crate_runc import strict_json
 from crate_runc.errors import BundleError, RuncError, UsageError, reason
+from crate_runc.rules import resources as resource_rules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

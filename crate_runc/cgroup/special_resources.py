@@ -6,7 +6,7 @@ Imported only where one of them is there. The kernel's documents: cgroup-v1 (blk
 from __future__ import annotations
 
 from crate_runc.errors import Unsupported
-from crate_runc.shapes import member
+from crate_runc.rules.shapes import member
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from crate_runc import mount_options
+from crate_runc.mounts import options as mount_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,14 +10,14 @@ from __future__ import annotations
 import errno
 
 from crate_runc.errors import BundleError
+from crate_runc.rules.shapes import fields, filled, integer, list_of, one_of, string
 from crate_runc.seccomp.flags import FLAGS, NOTIFY, notifies
-from crate_runc.shapes import fields, filled, integer, list_of, one_of, string
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from crate_runc.shapes import Report
+    from crate_runc.rules.shapes import Report
 
 # The value for the kernel, and whether the low 16 bits take an error number.
 ACTIONS = {

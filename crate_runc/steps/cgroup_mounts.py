@@ -9,12 +9,12 @@ from __future__ import annotations
 import errno
 import os
 
-from crate_runc import mount_options
 from crate_runc.errors import StepError
 from crate_runc.kernel import mount, path
 from crate_runc.kernel.libc import AT_FDCWD
-from crate_runc.mount_options import MountOptions
-from crate_runc.mount_point import open_target
+from crate_runc.mounts import options as mount_options
+from crate_runc.mounts.options import MountOptions
+from crate_runc.mounts.point import open_target
 from crate_runc.steps.step import ChildStep
 
 TYPE_CHECKING = False

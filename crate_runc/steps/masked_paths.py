@@ -13,7 +13,7 @@ import stat
 from crate_runc.errors import StepError
 from crate_runc.kernel import mount, path
 from crate_runc.kernel.libc import AT_FDCWD
-from crate_runc.mount_point import place_of, tree_key
+from crate_runc.mounts.point import place_of, tree_key
 from crate_runc.steps.step import ChildStep
 
 TYPE_CHECKING = False

@@ -10,11 +10,11 @@ import errno
 import os
 import stat
 
-from crate_runc import mount_options
 from crate_runc.errors import StepError
 from crate_runc.kernel import mount, path
-from crate_runc.mount_options import MountOptions
-from crate_runc.mount_point import bind_tree, clone_source, keep_kernel_tree, named, open_target, place_of
+from crate_runc.mounts import options as mount_options
+from crate_runc.mounts.options import MountOptions
+from crate_runc.mounts.point import bind_tree, clone_source, keep_kernel_tree, named, open_target, place_of
 from crate_runc.steps.step import ChildStep
 
 TYPE_CHECKING = False

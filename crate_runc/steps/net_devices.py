@@ -11,7 +11,7 @@ import os
 
 from crate_runc.errors import BundleError, StepError
 from crate_runc.kernel.netlink import Rtnetlink, open_in
-from crate_runc.shapes import member
+from crate_runc.rules.shapes import member
 from crate_runc.steps.step import ParentStep
 
 TYPE_CHECKING = False

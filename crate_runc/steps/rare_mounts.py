@@ -11,14 +11,14 @@ import stat
 
 from crate_runc.errors import StepError, reason
 from crate_runc.kernel import mount, path
-from crate_runc.mount_point import attach, check_name, clone_source, named, open_target
+from crate_runc.mounts.point import attach, check_name, clone_source, named, open_target
 from crate_runc.steps.step import ChildStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from crate_runc.mount_options import MountOptions
+    from crate_runc.mounts.options import MountOptions
     from crate_runc.steps.step import ChildContext
 
 

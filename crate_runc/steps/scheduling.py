@@ -11,7 +11,7 @@ import os
 
 from crate_runc.errors import StepError
 from crate_runc.kernel import scheduling
-from crate_runc.number_list import numbers_of
+from crate_runc.rules.number_list import numbers_of
 from crate_runc.steps.step import ParentStep
 
 TYPE_CHECKING = False

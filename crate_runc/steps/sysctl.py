@@ -1,6 +1,6 @@
 """linux.sysctl: written through a procfs of this process's own before the root switch; the kernel applies them to the caller's namespaces.
 
-sysctl_rules has refused every key that is not of a namespace that the container has of its own or joins; whether one that it joins is the host's is
+rules/sysctl has refused every key that is not of a namespace that the container has of its own or joins; whether one that it joins is the host's is
 found out here.
 """
 
@@ -24,8 +24,8 @@ def plan(config: Config) -> list[ChildStep]:
 
 def check_namespaces(config: Config) -> None:
     """In the parent, before anything is made: raises BundleError for a parameter of a namespace that is joined and is the runtime's own."""
-    from crate_runc.shapes import member
-    from crate_runc.sysctl_rules import namespace_of
+    from crate_runc.rules.shapes import member
+    from crate_runc.rules.sysctl import namespace_of
 
     paths = namespace_paths(config)
     for name in config.get("linux", {}).get("sysctl", {}):

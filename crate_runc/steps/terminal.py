@@ -138,7 +138,7 @@ def _is_device(fd: Argument, major: int, mask: int) -> list[Item]:
 
 def _bind(child: ChildContext) -> None:
     from crate_runc.kernel import mount
-    from crate_runc.mount_point import open_target
+    from crate_runc.mounts.point import open_target
 
     assert child.terminal is not None
     target = open_target(child, "/dev/console", is_directory=False)

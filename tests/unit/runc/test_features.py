@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from crate_runc import check, cli, config, features, mount_options, spec
+from crate_runc import check, cli, config, features, spec
 from crate_runc.errors import BundleError
+from crate_runc.mounts import options as mount_options
 
 
 def test_its_form_is_that_of_the_spec() -> None:

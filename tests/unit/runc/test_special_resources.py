@@ -68,9 +68,9 @@ def test_what_everyone_asks_for_does_not_load_the_rest(mode: str) -> None:
     """A start is mostly the loading of code."""
     resources: dict[str, Any] = {"memory": {"limit": 5}, "pids": {"limit": 5}, "cpu": {"shares": 5}, "blockIO": {}, "devices": []}
     script = (
-        "import sys; from crate_runc import resource_rules; from crate_runc.cgroup import resources;"
-        f"r = {resources!r}; resource_rules.resources(r, '', print); resources.writes(r, {mode!r});"
+        "import sys; from crate_runc.rules import resources as rules; from crate_runc.cgroup import resources;"
+        f"r = {resources!r}; rules.resources(r, '', print); resources.writes(r, {mode!r});"
         "print([n for n in sys.modules if n.rpartition('.')[2] in "
-        "('special_resources', 'block_io', 'special_resource_rules', 'refusals', 'setting_back')])"
+        "('special_resources', 'block_io', 'refusals', 'setting_back')])"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from crate_runc import mount_options
 from crate_runc.kernel import mount
+from crate_runc.mounts import options as mount_options
 
 
 @pytest.mark.parametrize(

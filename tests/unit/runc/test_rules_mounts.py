@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from crate_runc import config, mount_sources, plan, spec
+from crate_runc import config, plan, spec
 from crate_runc.errors import StepError
 from crate_runc.host import HostFacts
+from crate_runc.mounts import sources as mount_sources
 
 MAPPING = [{"containerID": 0, "hostID": 1000, "size": 1}]
 

@@ -6,15 +6,15 @@ What depends on other mounts, on the kernel or on a file system is found out whe
 from __future__ import annotations
 
 from crate_runc.errors import BundleError
-from crate_runc.shapes import fields, filled, list_of, quoted, string
+from crate_runc.rules.shapes import fields, filled, list_of, quoted, string
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from crate_runc.mount_options import MountOptions
-    from crate_runc.shapes import Check, Report
+    from crate_runc.mounts.options import MountOptions
+    from crate_runc.rules.shapes import Check, Report
 
 _OF_BINDS = ("copy-symlink", "src-nofollow")
 _SPECIAL = ("idmap", "ridmap", "tmpcopyup", *_OF_BINDS)
@@ -60,7 +60,7 @@ def _entry(entry: dict[str, Any], where: str, report: Report) -> None:
 
 
 def _special(entry: dict[str, Any], bind: bool, where: str, report: Report) -> None:
-    from crate_runc import mount_options
+    from crate_runc.mounts import options as mount_options
 
     options = mount_options.parse(entry.get("options", []))
     if bind and options.text:
@@ -95,7 +95,7 @@ def relations(mounts: Sequence[dict[str, Any]], linux: dict[str, Any], has_user_
             continue
         where, text = f"mounts[{index}].options", mapped[-1].partition("=")[2]
         if text:
-            from crate_runc import mount_mapping
+            from crate_runc.mounts import mapping as mount_mapping
 
             try:
                 mount_mapping.of_entry(entry, text, linux)

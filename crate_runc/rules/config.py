@@ -6,9 +6,11 @@ platforms' and ignored. Rules that need the host (the cgroup mode, the last capa
 
 from __future__ import annotations
 
-from crate_runc import mount_rules, process_rules, resource_rules
 from crate_runc.errors import BundleError, Unsupported
-from crate_runc.shapes import (
+from crate_runc.rules import mounts as mount_rules
+from crate_runc.rules import process as process_rules
+from crate_runc.rules import resources as resource_rules
+from crate_runc.rules.shapes import (
     INT64,
     UINT32,
     absolute,
@@ -27,7 +29,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from crate_runc.shapes import Report
+    from crate_runc.rules.shapes import Report
 
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 NAMESPACES = ("cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts")
@@ -113,7 +115,7 @@ def _seccomp(value: Any, where: str, report: Report) -> None:
 
 
 def _rare(value: Any, where: str, report: Report) -> None:
-    from crate_runc import rare_rules
+    from crate_runc.rules import rare as rare_rules
 
     rare_rules.PROPERTIES[where.rpartition(".")[2]](value, where, report)
 
@@ -182,7 +184,7 @@ def relations(config: dict[str, Any], report: Report) -> None:
     _mappings_and_namespace(linux, namespaces, report)
     mount_rules.relations(config.get("mounts", ()), linux, "user" in namespaces, report)
     if linux.get("sysctl"):
-        from crate_runc import sysctl_rules
+        from crate_runc.rules import sysctl as sysctl_rules
 
         sysctl_rules.check(linux["sysctl"], namespaces, report)
     if linux.get("netDevices") and "network" not in namespaces:

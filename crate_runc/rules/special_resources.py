@@ -1,16 +1,16 @@
 """The rules of what few containers ask for in `linux.resources`: blockIO, hugepageLimits, network, rdma, unified (OCI runtime-spec 1.3
-config-linux.md). Loaded by resource_rules where one of them is there; as there, only the form is checked here."""
+config-linux.md). Loaded by rules/resources where one of them is there; as there, only the form is checked here."""
 
 from __future__ import annotations
 
 from crate_runc.errors import BundleError
-from crate_runc.shapes import UINT32, UINT64, fields, integer, list_of, map_of, member, quoted, string
+from crate_runc.rules.shapes import UINT32, UINT64, fields, integer, list_of, map_of, member, quoted, string
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from crate_runc.shapes import Check, Report
+    from crate_runc.rules.shapes import Check, Report
 
 _UINT16 = (0, (1 << 16) - 1)
 _MIN_WEIGHT, _MAX_WEIGHT = 10, 1000

@@ -6,7 +6,7 @@ Rules that need the host (the last capability, the limits of a user) are with th
 from __future__ import annotations
 
 from crate_runc.errors import BundleError
-from crate_runc.shapes import (
+from crate_runc.rules.shapes import (
     INT32,
     UINT32,
     UINT64,
@@ -25,7 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from crate_runc.shapes import Report
+    from crate_runc.rules.shapes import Report
 
 RLIMITS = (
     "RLIMIT_AS",
@@ -118,7 +118,7 @@ def _scheduler(value: Any, where: str, report: Report) -> None:
 
 def number_list(value: Any, where: str, report: Report) -> None:
     """A list of processors or of memory nodes; an empty one asks for nothing."""
-    from crate_runc.number_list import numbers_of
+    from crate_runc.rules.number_list import numbers_of
 
     try:
         numbers_of(value)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import errno
 import os
 
-from crate_runc import mount_mapping, mount_options
 from crate_runc.errors import StepError, reason
 from crate_runc.kernel import idmap, mount, namespaces
-from crate_runc.mount_point import clone_source
+from crate_runc.mounts import mapping as mount_mapping
+from crate_runc.mounts import options as mount_options
+from crate_runc.mounts.point import clone_source
 from crate_runc.process import channel
 from crate_runc.steps.step import namespace_paths
 
@@ -20,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from crate_runc.mount_options import MountOptions
+    from crate_runc.mounts.options import MountOptions
 
 _MOST = 160  # descriptors in one message, see process/channel.py
 

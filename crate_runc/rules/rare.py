@@ -7,14 +7,14 @@ the steps that apply them.
 from __future__ import annotations
 
 from crate_runc.errors import BundleError
-from crate_runc.process_rules import number_list
-from crate_runc.shapes import INT64, boolean, fields, integer, list_of, map_of, member, one_of, quoted, string
+from crate_runc.rules.process import number_list
+from crate_runc.rules.shapes import INT64, boolean, fields, integer, list_of, map_of, member, one_of, quoted, string
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from crate_runc.shapes import Report
+    from crate_runc.rules.shapes import Report
 
 CLOCKS = ("monotonic", "boottime")
 MEMORY_MODES = (

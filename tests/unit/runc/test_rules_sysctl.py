@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from crate_runc import sysctl_rules
 from crate_runc.errors import BundleError
+from crate_runc.rules import sysctl as sysctl_rules
 
 ALL = dict.fromkeys(("ipc", "network", "uts", "user", "mount", "pid", "time", "cgroup"), "")
 

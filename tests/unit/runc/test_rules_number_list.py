@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from crate_runc import number_list
+from crate_runc.rules import number_list
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from crate_runc import mount_point
 from crate_runc.errors import StepError
+from crate_runc.mounts import point as mount_point
 from crate_runc.process import channel
 from crate_runc.steps.step import ChildContext
 

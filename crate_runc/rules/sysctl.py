@@ -7,11 +7,11 @@ namespace that is joined by its path is the host's own is checked by steps/sysct
 from __future__ import annotations
 
 from crate_runc.errors import BundleError
-from crate_runc.shapes import member, quoted
+from crate_runc.rules.shapes import member, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from crate_runc.shapes import Report
+    from crate_runc.rules.shapes import Report
 
 _IPC_SYSCTLS = (
     "kernel.auto_msgmni",

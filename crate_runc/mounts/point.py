@@ -16,7 +16,7 @@ from crate_runc.kernel.libc import AT_FDCWD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from crate_runc.mount_options import MountOptions
+    from crate_runc.mounts.options import MountOptions
     from crate_runc.steps.step import ChildContext
 
 _PLAIN = ("/proc", "/sys")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from crate_runc import mount_mapping
+from crate_runc.mounts import mapping as mount_mapping
 
 USERS = [{"containerID": 0, "hostID": 1000, "size": 1}, {"containerID": 1, "hostID": 100000, "size": 1000}]
 GROUPS = [{"containerID": 0, "hostID": 2000, "size": 10}]

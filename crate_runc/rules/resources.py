@@ -6,7 +6,7 @@ Only the form is checked here: what a cgroup mode cannot express is refused by c
 from __future__ import annotations
 
 from crate_runc.errors import BundleError
-from crate_runc.shapes import (
+from crate_runc.rules.shapes import (
     INT64,
     UINT32,
     UINT64,
@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from crate_runc.shapes import Check, Report
+    from crate_runc.rules.shapes import Check, Report
 
 
 def _access(value: Any, where: str, report: Report) -> None:
@@ -42,7 +42,7 @@ def _special(name: str, empty: Any) -> Check:
 
     def check(value: Any, where: str, report: Report) -> None:
         if value != empty:
-            from crate_runc import special_resource_rules
+            from crate_runc.rules import special_resources as special_resource_rules
 
             special_resource_rules.PROPERTIES[name](value, where, report)
 
