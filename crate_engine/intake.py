@@ -118,6 +118,7 @@ def take_in(
             # By digest, a tag beside it says nothing: it is not kept, as docker does.
             kept = name.with_digest(name.digest) if name is not None and name.digest else name
             image = images.put(kept, found.descriptor, config.platform, resolved=found.digest, original=found.original, size=size)
+        layers.directories(image)  # what lower layers say of its directories is worked out now
         if killed:
             with lock(store, "image"):
                 images.prune()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 
 from crate_engine.store import durable
 from crate_engine.system.path import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
@@ -53,7 +54,7 @@ class _Layer:
             if status.st_nlink > 1 and self._link(target, name, below, status):
                 continue
             _copy_entry(source, target, name, status)
-        _copy_attributes(source, target)
+        copy_attributes(source, target)
 
     def _copy_directory(self, source: int, target: int, name: bytes, path: bytes) -> None:
         below = os.open(name, _DIRECTORY, dir_fd=source)
@@ -62,7 +63,7 @@ class _Layer:
                 known = stat.S_ISDIR(os.stat(name, dir_fd=target, follow_symlinks=False).st_mode)
             except FileNotFoundError:
                 known = False
-            if not known or _is_opaque(below):
+            if not known or is_opaque(below):
                 durable.remove_at(target, name, shown=os.fsdecode(path))
                 os.mkdir(name, 0o700, dir_fd=target)
             goal = os.open(name, _DIRECTORY, dir_fd=target)
@@ -107,7 +108,7 @@ def _copy_entry(source: int, target: int, name: bytes, status: os.stat_result) -
     writing = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=target)
     try:
         _copy_content(reading, writing, status.st_size)
-        _copy_attributes(reading, writing)
+        copy_attributes(reading, writing)
     finally:
         os.close(reading)
         os.close(writing)
@@ -132,16 +133,20 @@ def _copy_content(reading: int, writing: int, size: int) -> None:
     os.ftruncate(writing, size)
 
 
-def _copy_attributes(source: int, target: int) -> None:
-    """Owner before mode, as changing it drops set-id bits; times last. Overlayfs's own attributes stay behind."""
+def copy_attributes(source: int, target: int) -> None:
+    """Of an open file or directory to another. Owner before mode, as changing it drops set-id bits; times last. Overlayfs's own attributes stay behind."""
     status = os.fstat(source)
     os.fchown(target, status.st_uid, status.st_gid)
     os.fchmod(target, stat.S_IMODE(status.st_mode))
-    for name in os.listxattr(source):
-        if ".overlay." not in name:
-            os.setxattr(target, name, os.getxattr(source, name))
+    with suppress(OSError):  # a file system without attributes
+        for name in os.listxattr(source):
+            if ".overlay." not in name:
+                os.setxattr(target, name, os.getxattr(source, name))
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def _is_opaque(directory: int) -> bool:
-    return any(name in _OPAQUE for name in os.listxattr(directory))
+def is_opaque(directory: int) -> bool:
+    try:
+        return any(name in _OPAQUE for name in os.listxattr(directory))
+    except OSError:
+        return False  # a file system without attributes

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _RECORD = "layer.json"
 _UNPACKING = ".layer"
+_STACKS = "stacks"
 _FAMILIES = ("sha256", "single")
 
 
@@ -34,6 +35,7 @@ class LayerStore:
 
     def __init__(self, store: Store, user_namespace: UserNamespace | None = None) -> None:
         self._store = store
+        self._user_namespace = user_namespace
         mode = user_namespace.mode if user_namespace else ""
         self._families = _FAMILIES if not mode else ("single",) if mode == "single" else ("sha256",)
         self._maps: dict[str, Any] = {}
@@ -52,8 +54,35 @@ class LayerStore:
         return size if isinstance(size, int) else 0
 
     def directories(self, image: Image) -> list[str]:
-        """The absolute paths of the image's trees, the lowest layer first. Raises StoreError where one is missing."""
-        return [self._tree(diff_id) for diff_id in image.config.diff_ids]
+        """The absolute paths of the image's trees, the lowest first. Raises StoreError where one is missing.
+
+        The uppermost may be a tree of directories alone, whose attributes come from lower layers (see inheritance). It is made the first time
+        that a store with a user namespace is asked; call that while the process has no threads.
+        """
+        trees = [self._tree(diff_id) for diff_id in image.config.diff_ids]
+        if len(trees) < 2:
+            return trees
+        inherited = f"{os.path.dirname(trees[-1])}/{_STACKS}/{image.id}"
+        if self._user_namespace and not os.path.exists(inherited):
+            self._inherit(trees, inherited)
+        return [*trees, f"{inherited}/fs"] if os.path.exists(f"{inherited}/fs") else trees
+
+    def _inherit(self, trees: list[str], place: str) -> None:
+        """`place` is there from then on; empty when nothing has to be restored."""
+        from crate_engine.layers import inheritance
+
+        partial = f"{self._store.ingest}/{os.urandom(12).hex()}{_UNPACKING}"
+        make_directory(partial)
+        make_directory(os.path.dirname(place))
+        if inheritance.is_needed(trees):
+            try:
+                userns.run(self._user_namespace or userns.choose(), inheritance.make, trees, partial)
+            except OSError as error:
+                raise StoreError(f"restore what layers inherit: {error.filename}: {error.strerror}") from error
+        try:
+            os.rename(partial, place)
+        except OSError:
+            durable.move_to_trash(partial, self._store.trash)  # another process was faster
 
     def missing(self, diff_ids: Iterable[Digest]) -> list[Digest]:
         """Those that are not here, each once, in order."""

@@ -28,6 +28,7 @@ _HOW = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_PARENTS = 64
+_REMEMBERED = 4096
 _NODES = {Action.FIFO: stat.S_IFIFO, Action.CHARACTER_DEVICE: stat.S_IFCHR, Action.BLOCK_DEVICE: stat.S_IFBLK}
 _OF_THE_HOST = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EFBIG}
@@ -48,7 +49,10 @@ class Unpacker:
         self._opaque = "trusted.overlay.opaque" if mode == "root" else "user.overlay.opaque"
         self._ownership = Ownership(root, single=mode == "single")
         self._directories = DirectoryLog(root)
+        self._directories.add(_implied(b""))
         self._implied = 0
+        self.implied: dict[bytes, None] = {}
+        self._left_out: set[bytes] = set()
         # Parents by path, as resolved now: whatever removes something empties it, for a link may have led through that.
         self._parents: dict[bytes, int] = {}
         self._retired: list[int] = []
@@ -63,7 +67,10 @@ class Unpacker:
             raise _failed(entry, error) from error
 
     def finish(self) -> None:
-        """Give directories their owners, modes and times: before, making what is in them would have changed these."""
+        """Give directories their owners, modes and times: before, making what is in them would have changed these.
+
+        Then `implied` has the directories that the archive has no entries of their own for.
+        """
         for wanted in self._directories.read():
             try:
                 fd = openat2(self._root, wanted.path or b".", _DIRECTORY | os.O_NOFOLLOW, _HOW)
@@ -71,11 +78,18 @@ class Unpacker:
                     self._ownership.set_directory(fd, wanted, cleared=self._directories.has_xattrs)
                 finally:
                     os.close(fd)
+                self._note_implied(wanted)
             except (FileNotFoundError, NotADirectoryError):
                 continue  # a later entry took its place
             except OSError as error:
                 raise _failed(wanted, error) from error
         self.close()
+
+    def _note_implied(self, directory: Directory) -> None:
+        if not directory.implied:
+            self.implied.pop(directory.path, None)
+        elif len(self.implied) < _REMEMBERED:
+            self.implied[directory.path] = None
 
     def close(self) -> None:
         self._close_parents()
@@ -157,7 +171,7 @@ class Unpacker:
             if not _is_whiteout(parent, name):
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
             self._replace_by_directory(parent, name, path)
-        self._directories.add(Directory(path, 0o755, 0, 0, 0, {}, implied=True))
+        self._directories.add(_implied(path))
 
     def _make_directory(self, parent: int, name: bytes, entry: Entry) -> None:
         if name:
@@ -227,13 +241,22 @@ class Unpacker:
     def _make_node(self, parent: int, name: bytes, entry: Entry, kind: int) -> None:
         # 0:0 is overlayfs's own mark of a removed entry and may not come from an archive.
         if kind != stat.S_IFIFO and (not self._devices or entry.device == (0, 0)):
+            self._leave_out(entry.path)
             return
         os.mknod(name, kind | entry.mode, os.makedev(*entry.device), dir_fd=parent)
         self._ownership.set_name(parent, name, entry)
         if entry.mode & 0o6000:
             set_node_mode(parent, name, entry.mode)
 
+    def _leave_out(self, path: bytes) -> None:
+        """Hard links to a device that is not made are not made either; more than a few are not remembered."""
+        if len(self._left_out) < _REMEMBERED:
+            self._left_out.add(path)
+
     def _make_link(self, parent: int, name: bytes, entry: Entry) -> None:
+        if entry.link in self._left_out:
+            self._leave_out(entry.path)
+            return
         target_parent, _, target = entry.link.rpartition(b"/")
         try:
             source = self._existing(target_parent)
@@ -253,6 +276,10 @@ class Unpacker:
         if fd is None:
             fd = self._parents[path] = openat2(self._root, path, _DIRECTORY, _HOW)
         return fd
+
+
+def _implied(path: bytes) -> Directory:
+    return Directory(path, 0o755, 0, 0, 0, {}, implied=True)
 
 
 def _is_whiteout(parent: int, name: bytes) -> bool:

@@ -18,7 +18,7 @@ from contextlib import suppress
 
 from crate_engine import errors, limits
 from crate_engine.errors import CrateError, DigestMismatch, LayerError
-from crate_engine.layers import entries, store
+from crate_engine.layers import entries, inheritance, store
 from crate_engine.layers.decompress import inflate
 from crate_engine.layers.unpack import Unpacker
 from crate_engine.oci.digest import Digest
@@ -313,6 +313,7 @@ class _Unpacking:
             raise DigestMismatch(f"unpack layer {diff_id}: its content has the digest sha256:{found}")
         self._unpacker.finish()
         os.close(self._root)
+        inheritance.write_implied(self._directory, self._unpacker.implied)
         durable.sync_tree(self._directory)
         return self._tar.size, count
 
