@@ -113,6 +113,8 @@ def test_memory_and_swap_change_together_up_and_down(runtime: OciRuntime, bundle
 
 
 def test_a_limit_of_memory_alone_leaves_that_of_both(runtime: OciRuntime, bundle: Bundle) -> None:
+    if runtime.name == "runc" and V2:
+        pytest.skip("runc 1.1.5 keeps what swap alone may be, on cgroup v2")
     limited(bundle, memory={"limit": 64 * M, "swap": 96 * M})
     with runtime.running(bundle) as identity:
         runtime.call("update", "--memory", "80m", identity)
@@ -151,6 +153,8 @@ def test_what_is_not_named_stays(runtime: OciRuntime, bundle: Bundle) -> None:
 
 
 def test_what_cannot_be_set_changes_nothing(runtime: OciRuntime, bundle: Bundle) -> None:
+    if runtime.name == "runc" and V2:
+        pytest.skip("runc 1.1.5 sets nothing back on cgroup v2")
     limited(bundle, pids={"limit": 9}, cpu={"shares": 512, "cpus": "0"})
     with runtime.running(bundle) as identity:
         before = value(runtime, identity, "cpu", "cpu.shares", "cpu.weight")

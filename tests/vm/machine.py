@@ -1,6 +1,6 @@
 """A virtual machine for tests: a kept one of its own name, driven by the tool whose directory CRATE_VM names.
 
-The tool has the programs `build`, `run --keep --name NAME`, `exec --name NAME --user USER -- COMMAND` and `stop --name NAME`. The guest is a
+The tool has the programs `build --add PACKAGE,…`, `run --keep --name NAME`, `exec --name NAME --user USER -- COMMAND` and `stop --name NAME`. The guest is a
 Debian with systemd, pure cgroup v2 and the ordinary user `dev`. It reaches no network: Python packages are brought along.
 """
 
@@ -24,6 +24,8 @@ INSIDE = "/srv/crate"
 PACKAGES = "/srv/packages"
 _PYTHON = "3.11"  # the guest's
 _PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
+_GUEST_PACKAGES = ("criu", "apparmor")
+"""Of Debian, besides what the tool puts in by itself."""
 _TEST_TOOLS = ("pytest>=8", "pytest-timeout>=2.3")
 _BOOT_SECONDS = 300
 _STOP_SECONDS = 150
@@ -101,7 +103,8 @@ class Machine:
 def booted() -> Iterator[Machine]:
     """A new machine with the checkout in it; powered off at the end, whatever happens. Raises NoMachine where there can be none."""
     directory, shared = tool(), packages()
-    subprocess.run([str(directory / "build")], stdin=subprocess.DEVNULL, check=True, stdout=subprocess.DEVNULL)
+    build = [str(directory / "build"), "--add", ",".join(_GUEST_PACKAGES)]
+    subprocess.run(build, stdin=subprocess.DEVNULL, check=True, stdout=subprocess.DEVNULL)
     machine = Machine(directory, f"crate-test-{os.getpid()}-{secrets.token_hex(2)}")
     run = [*_NICE, str(directory / "run"), "--keep", "--name", machine.name, "--boot-timeout", str(_BOOT_SECONDS)]
     watchdog = _watch(machine)

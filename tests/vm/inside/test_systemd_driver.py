@@ -114,7 +114,8 @@ def test_limits_are_the_same_inside_outside_and_for_systemd(driven: OciRuntime, 
         slice = contained.linux["cgroupsPath"].partition(":")[0]
         assert directory.parts[-3:] == (f"{slice.partition('-')[0]}.slice", slice, unit)
         assert files(directory, *expected) == list(expected.values())
-        assert inside(driven, identity, *expected) == list(expected.values())
+        if driven.name != "crun":  # which sets the limits on the scope, around the cgroup that the container sees
+            assert inside(driven, identity, *expected) == list(expected.values())
         if driven.name != "runc" or host.IS_ROOT:  # whose 1.1.5 leaves an ordinary user's exec where it was
             assert driven.exec(identity, "/bin/grep", "0::", "/proc/self/cgroup").out in ("0::/\n", "0::/../container\n")
         properties = shown(driven.account, unit, *_SHOWN)
