@@ -122,6 +122,7 @@ GLOBAL_OPTIONS = (
 _QUIET_PULL = Option("-q --quiet", FLAG, "Show no progress of the pull")
 PLATFORM = Option("--platform", TEXT, "Take the image for this platform", metavar="OS/ARCH")
 NO_TRUNC = Option("--no-trunc", FLAG, "Print whole values")
+FORMAT = Option("--format", TEXT, "Print a table, json or by a Go template", metavar="TEMPLATE")
 _ENV = Option("-e --env", TEXTS, "Set an environment variable; NAME alone takes the caller's value", metavar="NAME=VALUE")
 _INTERACTIVE = Option("-i --interactive", FLAG, "Connect standard input")
 _TTY = Option("-t --tty", FLAG, "Give the program a terminal")
@@ -198,6 +199,7 @@ CONTAINER_COMMANDS = (
             Option("-a --all", FLAG, "Also those that are not running"),
             Option("-q --quiet", FLAG, "Print ids alone"),
             NO_TRUNC,
+            FORMAT,
         ),
     ),
     Command(

@@ -63,9 +63,14 @@ def exec(session: Session, *, container: str, command: tuple[str, ...], env: tup
         return engine.exec(container, ExecOptions(command=command, environment=env, **flags))
 
 
-def ps(session: Session, *, all: bool, quiet: bool, no_trunc: bool) -> int:
+def ps(session: Session, *, all: bool, quiet: bool, no_trunc: bool, format: str | None) -> int:
     with session.engine() as engine:
         containers = engine.containers(all=all)
+    if format not in (None, "", "table"):
+        from crate_engine.cli.container_rows import shown
+
+        sys.stdout.write(shown(containers, clock.time(), str(format), whole=no_trunc))
+        return 0
     if quiet:
         for container in containers:
             print(container.id if no_trunc else render.short_id(container.id))

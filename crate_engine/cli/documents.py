@@ -1,4 +1,4 @@
-"""An image as the JSON document that docker's `inspect` prints, whose names scripts look for. Pure."""
+"""Documents of `inspect` as templates see them: which of their objects are maps, with keys of an author's choice. Pure."""
 
 from __future__ import annotations
 
@@ -6,41 +6,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from crate_engine.oci.image_config import ImageConfig
-    from crate_engine.store.images import Image
+_MAPS = frozenset(("Annotations", "Data", "ExposedPorts", "Labels", "Networks", "PortBindings", "Ports", "Sysctls", "Volumes"))
 
 
-def image_document(image: Image) -> dict[str, Any]:
-    config = image.config
-    return {
-        "Id": f"sha256:{image.id}",
-        "RepoTags": [f"{name.familiar_name}:{name.tag}" for name in image.names if name.tag],
-        "RepoDigests": [f"{name.familiar_name}@{name.digest}" for name in image.repo_digests],
-        "Created": config.created,
-        "Author": config.author,
-        "Architecture": config.architecture,
-        **({"Variant": config.variant} if config.variant else {}),
-        "Os": config.os,
-        "Size": image.size,
-        "Config": _config(config),
-        "RootFS": {"Type": "layers", "Layers": [str(diff_id) for diff_id in config.diff_ids]},
-        "Descriptor": {
-            "mediaType": image.descriptor.media_type,
-            "digest": str(image.descriptor.digest),
-            "size": image.descriptor.size,
-        },
-    }
+def with_maps(document: Any, *, free: bool = False) -> Any:
+    """The same value with a `Map` for each of those."""
+    from crate_engine.cli.template import Map
 
-
-def _config(config: ImageConfig) -> dict[str, Any]:
-    return {
-        "User": config.user,
-        "ExposedPorts": {port: {} for port in config.exposed_ports},
-        "Env": list(config.env),
-        "Entrypoint": None if config.entrypoint is None else list(config.entrypoint),
-        "Cmd": None if config.cmd is None else list(config.cmd),
-        "Volumes": {path: {} for path in config.volumes},
-        "WorkingDir": config.working_dir,
-        "StopSignal": config.stop_signal,
-        "Labels": config.labels,
-    }
+    if isinstance(document, dict):
+        inner = {key: with_maps(value, free=key in _MAPS and not free) for key, value in document.items()}
+        return Map(inner) if free else inner
+    return [with_maps(value) for value in document] if isinstance(document, list) else document

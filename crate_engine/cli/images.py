@@ -1,37 +1,72 @@
-"""The commands about images, in docker's lines."""
+"""The commands about images as a whole: what there is, their names, removal; in docker's lines."""
 
 from __future__ import annotations
 
 import sys
 import time as clock
 
-from crate_engine.cli import render
+from crate_engine.cli import listing, render
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from crate_engine.cli.image_filters import ImageFilter
     from crate_engine.cli.session import Session
+    from crate_engine.engine import Engine
     from crate_engine.reference import Reference
-    from crate_engine.store.images import Image
+    from crate_engine.store.listing import Listed
 
 NONE = "<none>"
+HEADERS = {
+    "ID": "IMAGE ID",
+    "Repository": "REPOSITORY",
+    "Tag": "TAG",
+    "Digest": "DIGEST",
+    "CreatedSince": "CREATED",
+    "CreatedAt": "CREATED AT",
+    "Size": "SIZE",
+    "Containers": "CONTAINERS",
+    "SharedSize": "SHARED SIZE",
+    "UniqueSize": "UNIQUE SIZE",
+    "VirtualSize": "SIZE",
+}
+"""Of every field that a template can ask for."""
+_NOT_COUNTED = "N/A"
 
 
-def images(session: Session, *, quiet: bool, no_trunc: bool, digests: bool) -> int:
-    with session.engine() as engine:
-        known = sorted(engine.images(), key=lambda image: render.epoch(image.created) if image.created else 0, reverse=True)
-    if quiet:
-        for image in known:
-            for _name in image.names or ("",):
-                print(_id(image, whole=no_trunc))
-        return 0
+def images(
+    session: Session,
+    *,
+    repository: str | None,
+    all: bool,
+    quiet: bool,
+    no_trunc: bool,
+    digests: bool,
+    filter: tuple[str, ...],
+    format: str | None,
+    noheading: bool,
+) -> int:
+    """`all` changes nothing: there are no intermediate images here."""
+    texts = (*filter, *([f"reference={repository}"] if repository else []))
     now = clock.time()
-    rows = [row for image in known for row in _rows(image, now, whole=no_trunc, digests=digests)]
-    header = ("REPOSITORY", "TAG", *(["DIGEST"] if digests else []), "IMAGE ID", "CREATED", "SIZE")
-    sys.stdout.write(render.table(header, rows))
+    with session.engine() as engine:
+        chosen = _filter(engine, texts, now) if texts else None
+        known = [image for image in engine.listed_images() if chosen is None or chosen(image)]
+    known.sort(key=lambda image: _moment(image.created), reverse=True)
+    if quiet and format in (None, "", "table"):
+        lines = (_id(image, whole=no_trunc) for image in known for _name in _names(image, chosen))
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+        return 0
+    rows = [row for image in known for row in _rows(image, chosen, now, whole=no_trunc)]
+    columns = ("Repository", "Tag", *(["Digest"] if digests else []), "ID", "CreatedSince", "Size")
+    sys.stdout.write(listing.shown(rows, HEADERS, columns, form=format, heading=not noheading))
     return 0
 
 
-def rmi(session: Session, *, images: tuple[str, ...], force: bool) -> int:
+def rmi(session: Session, *, images: tuple[str, ...], force: bool, ignore: bool, no_prune: bool) -> int:
+    """`no_prune` changes nothing: there are no parents here."""
     from crate_engine.cli.session import report
     from crate_engine.errors import CrateError, ImageNotFound
 
@@ -41,31 +76,129 @@ def rmi(session: Session, *, images: tuple[str, ...], force: bool) -> int:
             try:
                 lines = engine.remove_image(name, force=force)
             except CrateError as error:
+                absent = isinstance(error, ImageNotFound)
+                if absent and ignore:
+                    continue
                 failed = report(str(error), error.hint, session.failure)
-                status = status if force and isinstance(error, ImageNotFound) else failed
+                status = status if force and absent else failed
             else:
                 sys.stdout.write("".join(f"{render.display(line)}\n" for line in lines))
                 sys.stdout.flush()
     return status
 
 
-def _rows(image: Image, now: float, *, whole: bool, digests: bool) -> list[tuple[str, ...]]:
-    """A row for each name of the image, as docker has it; an image without tags is shown by where it came from."""
-    tail = (_id(image, whole=whole), _created(image, now), render.size(image.size))
-    references = image.names or image.repo_digests
-    names = [(reference.familiar_name, reference.tag or NONE, _digest(image, reference)) for reference in references]
-    return [(name, tag, *([digest] if digests else []), *tail) for name, tag, digest in names or [(NONE, NONE, NONE)]]
+def tag(session: Session, *, image: str, names: tuple[str, ...]) -> int:
+    with session.engine() as engine:
+        for name in names:
+            engine.tag_image(image, name)
+    return 0
 
 
-def _digest(image: Image, name: Reference) -> str:
+def untag(session: Session, *, image: str, names: tuple[str, ...]) -> int:
+    with session.engine() as engine:
+        engine.untag_image(image, names)
+    return 0
+
+
+def exists(session: Session, *, image: str) -> int:
+    """Status 1 where it does not, and not a word."""
+    from crate_engine.errors import ImageNotFound
+
+    with session.engine() as engine:
+        try:
+            engine.image(image)
+        except ImageNotFound:
+            return 1
+    return 0
+
+
+def prune(session: Session, *, all: bool, force: bool, filter: tuple[str, ...]) -> int:
+    what = "all images without at least one container associated to them" if all else "all dangling images"
+    if not force and not confirmed(f"WARNING! This will remove {what}.\n"):
+        return 0
+    with session.engine() as engine:
+        chosen = _filter(engine, filter, clock.time()) if filter else None
+        pruned = engine.prune_images(all=all, keep=_not(chosen) if chosen else None)
+    if pruned.lines:
+        print("Deleted Images:")
+        sys.stdout.write("".join(f"{render.display(line[:1].lower() + line[1:])}\n" for line in pruned.lines))
+        print()
+    print(f"Total reclaimed space: {render.size(pruned.reclaimed)}")
+    return 0
+
+
+def confirmed(warning: str) -> bool:
+    """Whether the answer on standard input begins with y, as docker asks."""
+    sys.stdout.write(f"{warning}Are you sure you want to continue? [y/N] ")
+    sys.stdout.flush()
+    answer = sys.stdin.readline() if sys.stdin is not None else ""
+    if not answer.endswith("\n"):
+        print()
+    return answer.strip().lower() in ("y", "yes")
+
+
+def _filter(engine: Engine, texts: tuple[str, ...], now: float) -> ImageFilter:
+    from crate_engine.cli.image_filters import ImageFilter
+
+    return ImageFilter(
+        texts,
+        now=now,
+        created=lambda name: engine.image(name).created,
+        labels=lambda image: engine.image(f"sha256:{image.id}").config.labels,
+    )
+
+
+def _not(chosen: ImageFilter) -> Callable[[Listed], bool]:
+    return lambda image: not chosen(image)
+
+
+def _moment(created: str) -> float:
+    try:
+        return render.epoch(created) if created else 0
+    except ValueError:  # another program's annotation
+        return 0
+
+
+def _names(image: Listed, chosen: ImageFilter | None) -> list[Reference | None]:
+    """The names of the image that are listed; one without tags is shown by where it came from."""
+    names = image.names or image.repo_digests
+    return [name for name in names if chosen is None or chosen.shows(name)] or [None]
+
+
+def _rows(image: Listed, chosen: ImageFilter | None, now: float, *, whole: bool) -> list[dict[str, Any]]:
+    made = _moment(image.created)
+    size = render.size(image.size)
+    common = {
+        "Containers": _NOT_COUNTED,
+        "CreatedAt": _local(made) if made else _NOT_COUNTED,
+        "CreatedSince": f"{render.age(now - made)} ago" if made else _NOT_COUNTED,
+        "ID": _id(image, whole=whole),
+        "SharedSize": _NOT_COUNTED,
+        "Size": size,
+        "UniqueSize": _NOT_COUNTED,
+        "VirtualSize": size,
+    }
+    return [
+        common
+        | {
+            "Digest": _digest(image, name),
+            "Repository": name.familiar_name if name else NONE,
+            "Tag": (name.tag if name else None) or NONE,
+        }
+        for name in _names(image, chosen)
+    ]
+
+
+def _local(moment: float) -> str:
+    """As Go prints a time: in the zone of whoever asks."""
+    return clock.strftime("%Y-%m-%d %H:%M:%S %z %Z", clock.localtime(moment))
+
+
+def _digest(image: Listed, name: Reference | None) -> str:
     """The digest by which this repository offers the image."""
-    known = (reference.digest for reference in image.repo_digests if reference.name == name.name)
+    known = (reference.digest for reference in image.repo_digests if name and reference.name == name.name)
     return str(next(known, None) or NONE)
 
 
-def _id(image: Image, *, whole: bool) -> str:
+def _id(image: Listed, *, whole: bool) -> str:
     return f"sha256:{image.id}" if whole else render.short_id(image.id)
-
-
-def _created(image: Image, now: float) -> str:
-    return f"{render.age(now - render.epoch(image.created))} ago" if image.created else "N/A"

@@ -11,29 +11,65 @@ from crate_engine.errors import ContainerNotFound, CrateError, ImageNotFound, Ne
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from crate_engine.cli.session import Session
     from crate_engine.engine import Engine
 
+BAD_TEMPLATE = 64
+"""The exit status that docker has for it."""
 
-def inspect(session: Session, *, names: tuple[str, ...], type: str | None) -> int:
+
+def inspect(session: Session, *, names: tuple[str, ...], type: str | None, format: str | None) -> int:
     """A JSON array of what was found, even of nothing; a name without an object is said on standard error, in docker's words."""
-    import json
+    return _inspect(session, names, type, format)
 
+
+def inspect_images(session: Session, *, images: tuple[str, ...], format: str | None) -> int:
+    return _inspect(session, images, "image", format)
+
+
+def _inspect(session: Session, names: tuple[str, ...], kind: str | None, form: str | None) -> int:
+    show = _whole if form in (None, "", "json") else _templated(form)
+    if show is None:
+        return BAD_TEMPLATE
     found: list[dict[str, Any]] = []
+    missing: list[str] = []
     status = 0
     with session.engine() as engine:
         for name in names:
             try:
-                found.append(_inspected(engine, name, type))
+                found.append(_inspected(engine, name, kind))
             except (ContainerNotFound, ImageNotFound):
-                sys.stderr.write(f"Error: No such {type or 'object'}: {display(name)}\n")
-                status = session.failure
+                missing.append(f"Error: No such {kind or 'object'}: {display(name)}\n")
             except CrateError as error:
                 status = report(str(error), error.hint, session.failure)
-    print(json_safe(json.dumps(found, indent=4, ensure_ascii=False)))
-    return status
+    sys.stdout.write(show(found, form))
+    sys.stdout.flush()
+    sys.stderr.write("".join(missing))
+    return session.failure if missing else status
+
+
+def _whole(found: list[dict[str, Any]], form: str | None) -> str:
+    """For people indented; `json` asks for one line."""
+    import json
+
+    style: dict[str, Any] = {"separators": (",", ":")} if form == "json" else {"indent": 4}
+    return json_safe(json.dumps(found, ensure_ascii=False, **style)) + "\n"
+
+
+def _templated(text: str | None) -> Callable[[list[dict[str, Any]], str | None], str] | None:
+    """None, once the error is reported, where the text is no template."""
+    from crate_engine.cli.documents import with_maps
+    from crate_engine.cli.template import Template, TemplateError
+
+    try:
+        template = Template(text or "")
+    except TemplateError as error:
+        report(str(error), error.hint, BAD_TEMPLATE)
+        return None
+    return lambda found, _form: "".join(f"{template.render(with_maps(document))}\n" for document in found)
 
 
 def _inspected(engine: Engine, name: str, kind: str | None) -> dict[str, Any]:
@@ -43,9 +79,7 @@ def _inspected(engine: Engine, name: str, kind: str | None) -> dict[str, Any]:
         except ContainerNotFound:
             if kind == "container":
                 raise
-    from crate_engine.cli.documents import image_document
-
-    return image_document(engine.image(name))
+    return engine.inspect_image(name)
 
 
 def info(session: Session) -> int:

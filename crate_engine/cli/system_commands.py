@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crate_engine.cli.commands import CHOICE, SOME, Argument, Command, Option
+from crate_engine.cli.commands import CHOICE, REST, SOME, TEXT, Argument, Command, Option
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -13,7 +13,19 @@ SYSTEM_COMMANDS = (
         "Print all about containers or images as JSON",
         group="System",
         arguments=(Argument("names", SOME, names="containers"),),
-        options=(Option("--type", CHOICE, "Look for this kind alone", choices=("container", "image")),),
+        options=(
+            Option("-f --format", TEXT, "Print by a Go template, or json", metavar="TEMPLATE"),
+            Option("--type", CHOICE, "Look for this kind alone", choices=("container", "image")),
+        ),
+    ),
+    Command(
+        "unshare",
+        "crate_engine.cli.unshare:unshare",
+        "Run a program in the user namespace of unpacked images",
+        group="System",
+        arguments=(Argument("command", REST),),
+        interspersed=False,
+        failure=125,
     ),
     Command("info", "crate_engine.cli.system:info", "Show the store, the runtime and what this host offers", group="System"),
     Command("version", "crate_engine.cli.system:version", "Show the versions of crate and its parts", group="System"),

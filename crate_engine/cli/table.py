@@ -13,11 +13,15 @@ from crate_engine.cli.system_commands import SYSTEM_COMMANDS
 COMMANDS = (*CONTAINER_COMMANDS, *IMAGE_COMMANDS, *REGISTRY_COMMANDS, *SYSTEM_COMMANDS)
 NOUNS = {"image": "Commands about images"}
 ALIASES = {
+    "image history": "history",
     "image ls": "images",
     "image list": "images",
     "image pull": "pull",
     "image rm": "rmi",
     "image remove": "rmi",
+    "image tag": "tag",
+    "image umount": "image unmount",
+    "image untag": "untag",
 }
 """From another name of a command to the name in its row."""
 BY_NAME = {command.name: command for command in COMMANDS}

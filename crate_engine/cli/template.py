@@ -11,10 +11,11 @@ import re
 
 from crate_engine.cli import template_functions as functions
 from crate_engine.cli import template_nodes as nodes
+from crate_engine.cli.template_functions import FUNCTIONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from crate_engine.cli.template_nodes import Node, Operand
@@ -43,9 +44,9 @@ _DEEPEST = 100
 class Template:
     """Raises TemplateError where the text is no template. With `escapes`, `\\t` and `\\n` outside of actions are a tab and a new line."""
 
-    def __init__(self, text: str, *, escapes: bool = False) -> None:
+    def __init__(self, text: str, *, escapes: bool = False, functions: Mapping[str, Callable[..., Any]] = FUNCTIONS) -> None:
         self.text = text
-        self._body = _Parser(text, escapes).template()
+        self._body = _Parser(text, escapes, functions).template()
 
     def render(self, value: Any) -> str:
         """Raises TemplateError for a field that is not there, or a function that cannot take its arguments."""
@@ -68,8 +69,9 @@ class _Token:
 class _Parser:
     """Recursive descent into closures; `_depth` bounds how deep."""
 
-    def __init__(self, text: str, escapes: bool) -> None:
+    def __init__(self, text: str, escapes: bool, functions: Mapping[str, Callable[..., Any]]) -> None:
         self._text = text
+        self._functions = functions
         self._escapes = escapes
         self._at = 0
         self._trims = False
@@ -286,11 +288,11 @@ class _Parser:
             nodes.fail(self._text, token.at, f"there is no variable {token.text}")
 
     def _function(self, token: _Token) -> Callable[..., Any]:
-        known = functions.FUNCTIONS.get(token.text)
+        known = self._functions.get(token.text)
         if known is None:
             if token.text in (*_KEYWORDS, "define", "template", "block"):
                 nodes.fail(self._text, token.at, f"{token.text} cannot stand here" + " in crate" * (token.text not in _KEYWORDS))
-            names = ", ".join(sorted(functions.FUNCTIONS))
+            names = ", ".join(sorted(self._functions))
             nodes.fail(
                 self._text, token.at, f"there is no function {token.text}", f"there are {names}; a field begins with a dot"
             )

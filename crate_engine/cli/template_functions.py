@@ -320,3 +320,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "truncate": truncate,
     "upper": lambda text: _text(text).upper(),
 }
+HEADINGS = FUNCTIONS | dict.fromkeys(
+    ("json", "join", "lower", "pad", "split", "title", "truncate", "upper"), lambda text, *_: text
+)
+"""For the heads of a table: what changes values leaves their names alone."""
