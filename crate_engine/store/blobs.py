@@ -39,7 +39,9 @@ class BlobStore:
         try:
             return os.open(self.path(digest), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:
-            raise StoreError(f"open blob {digest}: {error.strerror}", hint="pull the image again") from error
+            raise StoreError(
+                f"open blob {digest}: {error.strerror}", hint="crate system check --repair, or pull the image again"
+            ) from error
 
     def read(self, digest: Digest, limit: int = limits.CONFIG_BYTES) -> bytes:
         """A small blob as a whole, checked against its digest."""
@@ -48,16 +50,26 @@ class BlobStore:
         if len(content) > limit:
             raise StoreError(f"read blob {digest}: it is larger than {limit} bytes")
         if not digest.matches(content):
-            raise StoreError(f"read blob {digest}: its content was changed on disk", hint="pull the image again")
+            raise StoreError(f"read blob {digest}: its content was changed on disk", hint="crate system check --repair --full")
         return content
 
-    def ingest(self, digest: Digest, size: int) -> BlobWriter:
-        """A writer for a blob that is to have exactly this digest and size. Waits while another process writes the same blob."""
-        return BlobWriter(self, self._store, digest, size)
+    def size(self, digest: Digest) -> int:
+        """In bytes, of the file as it is; 0 when it is not here."""
+        try:
+            return os.stat(self.path(digest), follow_symlinks=False).st_size
+        except OSError:
+            return 0
 
-    def add(self, content: bytes, digest: Digest) -> None:
+    def ingest(self, digest: Digest, size: int, *, replace: bool = False) -> BlobWriter:
+        """A writer for a blob that is to have exactly this digest and size. Waits while another process writes the same blob.
+
+        `replace`: the file that is there is damaged, and is written anew.
+        """
+        return BlobWriter(self, self._store, digest, size, replace=replace)
+
+    def add(self, content: bytes, digest: Digest, *, replace: bool = False) -> None:
         """A small blob that is in memory."""
-        with self.ingest(digest, len(content)) as writer:
+        with self.ingest(digest, len(content), replace=replace) as writer:
             if not writer.present:
                 writer.restart()
                 writer.write(content)
@@ -100,7 +112,7 @@ class BlobWriter:
     what was written for the next try. `fd` may be read from, with pread(2), up to `offset`.
     """
 
-    def __init__(self, blobs: BlobStore, store: Store, digest: Digest, size: int) -> None:
+    def __init__(self, blobs: BlobStore, store: Store, digest: Digest, size: int, *, replace: bool = False) -> None:
         self._blobs = blobs
         self._digest = digest
         self._size = size
@@ -110,7 +122,7 @@ class BlobWriter:
         self.fd = fd
         self.offset = 0
         self._hash = hashlib.new(digest.algorithm)
-        self.present = blobs.has(digest, size)
+        self.present = not replace and blobs.has(digest, size)
         try:
             if self.present:
                 os.unlink(self._path)

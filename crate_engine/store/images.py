@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 
 from crate_engine import limits
 from crate_engine.errors import CrateError, ImageError, ImageInUse, ImageNotFound, StoreError
@@ -18,7 +19,7 @@ from crate_engine.oci.image_config import ImageConfig
 from crate_engine.oci.manifest import Manifest
 from crate_engine.oci.platform import Platform
 from crate_engine.reference import Reference
-from crate_engine.store import durable, index, leases
+from crate_engine.store import durable, index, reclaim
 from crate_engine.store.blobs import BlobStore
 from crate_engine.store.locks import lock
 from crate_engine.store.paths import Store
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 _ID = re.compile(r"(?:sha256:)?([0-9a-f]{1,64})", re.ASCII)
 _SHORTEST_ID = 3
+PREVIOUS = ".old"
+"""The end of the name that the previous index.json has."""
 _SHOWN = 12
 """Digits of an id in messages."""
 
@@ -115,7 +118,7 @@ class ImageStore:
         new = Descriptor(descriptor.media_type, descriptor.digest, descriptor.size, annotations, platform or descriptor.platform)
         with lock(self._store, "image"):
             entries = index.added(self.entries(), new)
-            self._write(entries)
+            self.write(entries)
             return self.read([entry for entry in entries if entry.digest == new.digest])
 
     def tag(self, name_or_id: str, target: Reference) -> None:
@@ -124,7 +127,7 @@ class ImageStore:
             entries = self.entries()
             source = index.by_name(entries, index.parsed(name_or_id)) or self._by_id(entries, name_or_id)[0][-1]
             if index.name_of(source) != str(target):
-                self._write(index.added(entries, source.annotated(source.annotations | {layout.REFERENCE_NAME: str(target)})))
+                self.write(index.added(entries, source.annotated(source.annotations | {layout.REFERENCE_NAME: str(target)})))
 
     def untag(self, name_or_id: str, targets: Collection[Reference] = ()) -> list[Reference]:
         """Take these names, or all, from an image, which stays; returns them. Raises ImageNotFound, also where a name is not the image's."""
@@ -142,7 +145,7 @@ class ImageStore:
                 if not any(other.digest == entry.digest for other in left):
                     left = (*left, entry.annotated(index.without_name(entry)))
             if gone:
-                self._write(left)
+                self.write(left)
             return [reference for entry in gone if (reference := index.reference_of(entry))]
 
     def remove(
@@ -165,8 +168,7 @@ class ImageStore:
             kept = tuple(entry for entry in entries if entry not in going)
             lines = [f"Untagged: {reference.familiar}" for entry in going if (reference := index.reference_of(entry))]
             if any(self._id(entry) == image_id for entry in kept):
-                self._write(kept)
-                self.prune()  # it may have been another manifest of the same image
+                reclaim.drop(self, self._store, kept)  # it may have been another manifest of the same image
                 return lines
             lines += [
                 f"Untagged: {digest.familiar}"
@@ -177,10 +179,9 @@ class ImageStore:
                 by_name = index.by_name(entries, index.parsed(name_or_id)) is not None
                 if not (force and lines and (by_name or not used[image_id].startswith("running"))):
                     raise _conflict(name_or_id, image_id, used[image_id], by_name=by_name)
-                self._write((*kept, *(entry.annotated(index.without_name(entry)) for entry in going[:1])))
+                self.write((*kept, *(entry.annotated(index.without_name(entry)) for entry in going[:1])))
                 return lines
-            self._write(kept)
-            removed = self.prune()
+            removed = reclaim.drop(self, self._store, kept).layers
         from crate_engine.layers.store import empty_trash
 
         empty_trash(self._store, user_namespace)
@@ -188,27 +189,13 @@ class ImageStore:
 
     def prune(self) -> list[Digest]:
         """Remove blobs and put layers into the trash that no entry and no pull needs; returns the layers' diff ids. Holds the lock `image`."""
-        from crate_engine.layers.store import LayerStore
+        return list(reclaim.collect(self, self._store, self.entries()).layers)
 
-        needed = leases.protected(self._store)
-        for entry in self.entries():
-            needed.add(str(entry.digest))
-            try:
-                manifest = self._manifest(entry)
-                needed |= {str(manifest.config.digest), *(str(layer.digest) for layer in manifest.layers)}
-                needed |= {str(digest) for digest in self._config(manifest).diff_ids}
-            except (ImageError, StoreError) as error:
-                # Its layers cannot be told from those that nobody needs: nothing is removed until it is whole again, or gone.
-                if not isinstance(error, ImageNotFound):
-                    return []
-        for digest in self.blobs.all():
-            if str(digest) not in needed:
-                self.blobs.remove(digest)
-        layers = LayerStore(self._store)
-        unneeded = [digest for digest in layers.all() if str(digest) not in needed]
-        for digest in unneeded:
-            layers.discard(digest)
-        return unneeded
+    def needs(self, entry: Descriptor) -> set[str]:
+        """The digests of all blobs and layers of an entry's image. Raises ImageError or StoreError where that cannot be told."""
+        manifest = self._manifest(entry)
+        blobs = {str(entry.digest), str(manifest.config.digest), *(str(layer.digest) for layer in manifest.layers)}
+        return blobs | {str(digest) for digest in self._config(manifest).diff_ids}
 
     def _going(self, entries: tuple[Descriptor, ...], name_or_id: str, *, force: bool) -> tuple[list[Descriptor], str]:
         """The entries that a removal takes away, and the id of their image."""
@@ -255,13 +242,15 @@ class ImageStore:
         try:
             return layout.parse_index(raw)
         except ImageError as error:
-            raise StoreError(f"read {path}: {error}", hint="repair or remove the file, then pull the images again") from error
+            raise StoreError(f"read {path}: {error}", hint="crate system check --repair") from error
 
-    def _write(self, entries: tuple[Descriptor, ...]) -> None:
+    def write(self, entries: tuple[Descriptor, ...]) -> None:
+        """Make these the whole index; the one before stays beside it, for a repair. The caller holds the lock `image`."""
         directory = self._store.oci
         durable.sweep(directory)
         if not os.path.exists(f"{directory}/{layout.MARKER}"):
             durable.write(f"{directory}/{layout.MARKER}", layout.MARKER_CONTENT)
+        _keep_previous(f"{directory}/{layout.INDEX}")
         durable.write(f"{directory}/{layout.INDEX}", layout.dump_index(entries))
 
     def read(self, entries: list[Descriptor]) -> Image:
@@ -299,6 +288,14 @@ class ImageStore:
             return self._manifest(entry).config.digest.hex  # another program wrote the entry
         except CrateError:
             return entry.digest.hex  # damaged, and removable all the same
+
+
+def _keep_previous(path: str) -> None:
+    """Where the file system has no hard links, or no room, there is none."""
+    with suppress(OSError):
+        with suppress(FileNotFoundError):
+            os.unlink(path + PREVIOUS)
+        os.link(path, path + PREVIOUS)
 
 
 def _merged(images: list[Image]) -> list[Image]:
