@@ -25,7 +25,7 @@ _MAIN = "/etc/containers/registries.conf"
 _MODES = ("enforcing", "permissive", "disabled")
 _FROM_MIRROR = ("all", "digest-only", "tag-only")
 # tomllib is imported where a file says something that matters: the comments of a distribution's own file do not.
-_ABOUT_REGISTRIES = re.compile(rb"""^[ \t]*(?:\[\[?[ \t]*)?["']?registr""", re.MULTILINE)
+_ABOUT_REGISTRIES = re.compile(rb"""^[ \t]*(?:\[\[?[ \t]*["']?registr|["']?registry["']?[ \t]*=[ \t]*\[)""", re.MULTILINE)
 _ANYTHING = re.compile(rb"^[ \t]*[^#\s]", re.MULTILINE)
 
 
