@@ -198,35 +198,43 @@ class _Incoming:
 
 
 class _Tar:
-    """The uncompressed content, inflated and hashed by a thread of its own while this one makes files: the two cost about the same."""
+    """The uncompressed content. One thread inflates and another hashes while this one makes files: on two cores the costliest decides."""
 
     def __init__(self, incoming: _Incoming) -> None:
         self._chunks: queue.Queue[bytes | BaseException | None] = queue.Queue(_QUEUED)
+        self._to_hash: queue.Queue[bytes | None] = queue.Queue(_QUEUED)
         self._incoming = incoming
         self._hash = hashlib.sha256()
         self._buffer = memoryview(b"")
         self._ended = False
         self._stop = False
         self.size = 0
-        self._thread = threading.Thread(target=self._inflate, daemon=True)
-        self._thread.start()
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._inflate, self._hash_all)]
+        for thread in self._threads:
+            thread.start()
 
     def _inflate(self) -> None:
+        last: BaseException | None = None
         try:
             for chunk in inflate(self._incoming.blocks()):
                 if self._stop:
                     break
-                self._hash.update(chunk)
                 self.size += len(chunk)
                 if self.size > limits.LAYER_BYTES:
                     raise LayerError(f"inflate layer: it has more than {limits.LAYER_BYTES} bytes")
                 if self.size > limits.LAYER_RATIO_AFTER and self.size > limits.LAYER_RATIO * self._incoming.read:
                     raise LayerError(f"inflate layer: it grows more than {limits.LAYER_RATIO}-fold")
                 if chunk:
+                    self._to_hash.put(chunk)
                     self._chunks.put(chunk)
-            self._chunks.put(None)
         except BaseException as error:
-            self._chunks.put(error)
+            last = error
+        self._to_hash.put(None)
+        self._chunks.put(last)
+
+    def _hash_all(self) -> None:
+        while (chunk := self._to_hash.get()) is not None:
+            self._hash.update(chunk)
 
     def _fill(self) -> bool:
         """Get the next chunk when the last is used up; False at the end."""
@@ -281,13 +289,14 @@ class _Tar:
             self._buffer = memoryview(b"")
             if trailer > limits.LAYER_TRAILER:
                 raise LayerError(f"read layer: more than {limits.LAYER_TRAILER} bytes follow its end")
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
         return self._hash.hexdigest()
 
     def close(self) -> None:
-        """End the thread, whatever it is doing."""
+        """End the threads, whatever they are doing."""
         self._stop = True
-        while self._thread.is_alive():
+        while any(thread.is_alive() for thread in self._threads):
             try:
                 self._chunks.get(timeout=0.05)
             except queue.Empty:
