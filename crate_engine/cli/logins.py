@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from crate_engine.errors import RegistryError, UsageError
+from crate_engine.errors import InvalidReference, RegistryError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,9 +79,15 @@ def _key(registry: str | None) -> str:
     if text in ("index.docker.io", "index.docker.io/v1", "registry-1.docker.io"):
         return _DEFAULT
     host, _, path = text.partition("/")
-    checked = Reference.parse(f"{host if set('.:') & set(host) or host == 'localhost' else host + ':443'}/{path or 'x'}")
-    if checked.tag != "latest" or checked.digest is not None:
-        raise UsageError(f"registry {text!r}: must be a host with an optional port, and the beginning of a name at most")
+    port = "" if "." in host or ":" in host or host == "localhost" else ":443"  # else it would be a part of a path on docker.io
+    try:
+        checked = Reference.parse(f"{host}{port}/{path or 'x'}")
+    except InvalidReference:
+        checked = None
+    if checked is None or checked.tag != "latest" or checked.digest is not None or path.endswith(":latest"):
+        raise UsageError(
+            f"registry {text!r}: must be a host with an optional port, and at most the beginning of a name behind it"
+        )
     return text
 
 

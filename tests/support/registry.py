@@ -33,11 +33,11 @@ _TRIES = 5
 
 
 class Registry:
-    """`address` is HOST:PORT. Ended by `stop`, by its pid."""
+    """`address` is HOST:PORT. Ended by `stop`, by its pid. `more` is added to its configuration; where it wants logins, nothing can be pushed."""
 
-    def __init__(self, program: str, directory: Path) -> None:
-        directory.mkdir(mode=0o700)
-        self._process, self.address = _start(program, directory)
+    def __init__(self, program: str, directory: Path, more: str = "") -> None:
+        directory.mkdir(mode=0o700, exist_ok=bool(more))
+        self._process, self.address = _start(program, directory, more)
 
     def stop(self) -> None:
         self._process.terminate()
@@ -95,12 +95,12 @@ def _ask(
     return answer
 
 
-def _start(program: str, directory: Path) -> tuple[subprocess.Popen[bytes], str]:
+def _start(program: str, directory: Path, more: str) -> tuple[subprocess.Popen[bytes], str]:
     """Another program can take the free port before the registry does: then try another."""
     for _ in range(_TRIES):
         address = f"127.0.0.1:{free_port()}"
         config = directory / "config.yml"
-        config.write_text(_CONFIG.format(storage=directory / "storage", address=address))
+        config.write_text(_CONFIG.format(storage=directory / "storage", address=address) + more)
         environment = {"PATH": PATH, MARK: str(os.getpid()), "OTEL_TRACES_EXPORTER": "none"}
         with open(directory / "log", "wb") as log:
             process = subprocess.Popen(
@@ -129,7 +129,7 @@ def _answers(process: subprocess.Popen[bytes], address: str) -> bool:
     while process.poll() is None and time.monotonic() < deadline:
         connection = http.client.HTTPConnection(address, timeout=5)
         try:
-            return _ask(connection, "GET", "/v2/").status == 200
+            return _ask(connection, "GET", "/v2/").status in (200, 401)
         except OSError:
             time.sleep(0.05)
         finally:

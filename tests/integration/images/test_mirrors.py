@@ -23,6 +23,11 @@ def mirror(server: Any) -> Iterator[Any]:
     made.close()
 
 
+def said(request: Any, status: int, content: bytes = b"{}", **headers: str) -> bool:
+    answer(request, status, content, **headers)
+    return True
+
+
 def configure(puller: Any, text: str) -> None:
     directory = puller.root.parent / ".config/containers"
     directory.mkdir(parents=True, exist_ok=True)
@@ -57,22 +62,20 @@ def test_a_mirror_that_fails_is_passed_over(server: Any, mirror: Any, puller: An
     host = mirror.host if how != "unreachable" else "127.0.0.1:1"
     status = {"broken": 500, "denied": 403, "rate limited": 429}.get(how)
     if status:
-        mirror.fault = lambda request: answer(request, status, b"{}") or True
+        mirror.fault = lambda request: said(request, status, b"{}")
     if how == "wrong digest":
         mirror.image("team/app", "1", layers=LAYERS)
         mirror.fault = lambda request: (
             "/manifests/" in request.path
-            and (
-                answer(request, 200, mirror.documents[request.path][1], **{"Docker-Content-Digest": "sha256:" + "0" * 64}) or True
-            )
+            and (said(request, 200, mirror.documents[request.path][1], **{"Docker-Content-Digest": "sha256:" + "0" * 64}))
         )
     configure(puller, mirrored(host, origin=server.host))
     assert puller.pulled(NAME)["names"] == [NAME]
 
 
 def test_when_all_fail_the_error_tells_of_all(server: Any, mirror: Any, puller: Any) -> None:
-    mirror.fault = lambda request: (
-        answer(request, 429, b"{}", **{"ratelimit-remaining": "0;w=21600", "ratelimit-limit": "100;w=21600"}) or True
+    mirror.fault = lambda request: said(
+        request, 429, b"{}", **{"ratelimit-remaining": "0;w=21600", "ratelimit-limit": "100;w=21600"}
     )
     configure(puller, mirrored(mirror.host, origin=server.host))
     message = puller.refused(NAME, "ImageNotFound")
@@ -137,7 +140,7 @@ def test_a_mirror_gets_its_own_login_and_never_that_of_the_registry(server: Any,
     wanted = "Basic " + auths[mirror.host]["auth"]
     mirror.fault = lambda request: (
         request.headers.get("Authorization") != wanted
-        and (answer(request, 401, b"{}", **{"WWW-Authenticate": 'Basic realm="x"'}) or True)
+        and (said(request, 401, b"{}", **{"WWW-Authenticate": 'Basic realm="x"'}) or True)
     )
     configure(puller, mirrored(mirror.host))
     puller.pulled(NAME)
@@ -172,7 +175,7 @@ def test_registries_are_searched_in_their_order(server: Any, mirror: Any, puller
 
 def test_a_search_does_not_go_on_behind_a_registry_that_did_not_answer(server: Any, mirror: Any, puller: Any) -> None:
     server.image("app", "1", layers=LAYERS)
-    mirror.fault = lambda request: answer(request, 429, b"{}") or True
+    mirror.fault = lambda request: said(request, 429, b"{}")
     configure(puller, f'unqualified-search-registries = ["{mirror.host}", "{server.host}"]\n')
     puller.refused("app:1", "RateLimited")
     assert server.log == []

@@ -127,7 +127,12 @@ def test_a_client_certificate_is_not_shown_where_a_redirect_leads(
     shown: list[object] = []
     try:
         second.documents = server.documents
-        second.fault = lambda request: shown.append(request.connection.getpeercert()) or False
+
+        def note(request: Any) -> bool:
+            shown.append(request.connection.getpeercert())
+            return False
+
+        second.fault = note
         second.encrypt(authority.server(HOSTS, clients=None))
         other = second.host.replace("127.0.0.1", "0.0.0.0")
         server.encrypt(authority.server(HOSTS, clients=True))
