@@ -1,6 +1,6 @@
-"""What a pull looks like while it goes on: docker's lines where nobody watches, one bar a layer on a terminal.
+"""What is said while layers come and go: docker's lines where nobody watches, one bar a layer on a terminal.
 
-Each class is the Progress of `crate_engine.pull`, whose calls come from several threads. rich is imported only for the bars.
+Each class is the Progress of `crate_engine.layers.transfer`, whose calls come from several threads, and of what goes the other way.
 """
 
 from __future__ import annotations
@@ -8,31 +8,67 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
 
 from crate_engine.cli import render
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Any, Self, TextIO
+    from typing import Final, Self, TextIO
 
-    from rich.progress import Progress as Bars
-    from rich.progress import TaskID
 
-REDRAW_AFTER = 0.1
-"""Seconds between two drawings of the bars while bytes arrive."""
+class Words:
+    """How one kind of transfer calls its steps. A line without words is not said where nobody watches."""
+
+    __slots__ = ("ahead", "cached", "done", "header", "moved", "moving", "second", "started")
+
+    def __init__(
+        self,
+        header: str,
+        *,
+        started: str = "",
+        moving: str,
+        moved: str = "",
+        second: str = "",
+        done: str,
+        cached: str = "",
+    ) -> None:
+        """`header` is a format of `tag`, `repository` and `reference`; `moved` is a line, `second` the state of a bar that has moved."""
+        self.header = header
+        self.started = started
+        self.moving = moving
+        self.moved = moved
+        self.second = second or moved
+        self.done = done
+        self.cached = cached or done
+
+
+PULLING: Final = Words(
+    "{tag}: Pulling from {repository}",
+    started="Pulling fs layer",
+    moving="Downloading",
+    moved="Download complete",
+    second="Unpacking",
+    done="Pull complete",
+    cached="Already exists",
+)
+PUSHING: Final = Words(
+    "The push refers to repository [{name}]", started="Preparing", moving="Pushing", done="Pushed", cached="Layer already exists"
+)
+LOADING: Final = Words("", started="Loading layer", moving="Loading", second="Unpacking", done="Loaded", cached="Already exists")
+IMPORTING: Final = Words("", moving="Importing", second="Unpacking", done="Imported")
+SAVING: Final = Words("", started="Copying blob", moving="Saving", done="Saved")
 
 
 class Lines:
     """One line an event, on `stream`."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, words: Words = PULLING) -> None:
         self.stream = stream
+        self.words = words
         self.reference = ""
         self.digest = ""
         self._lock = threading.Lock()
-        self._unpacking: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -41,23 +77,33 @@ class Lines:
         pass
 
     def resolved(self, reference: object, digest: object) -> None:
-        """The first event: what the registry calls this name."""
+        """The first event: what the registry calls this name, or where it goes."""
         self.reference, self.digest = str(reference), str(digest)
         name, _, tag = self.reference.partition("@")[0].rpartition(":")
-        repository = name.removeprefix("docker.io/")
-        self._say(f"{tag}: Pulling from {repository}" if "/" not in tag and name else f"Pulling from {self.reference}")
+        if "/" in tag or not name:
+            name, tag = self.reference, ""
+        if not self.words.header:
+            return
+        if self.words is PULLING and not tag:
+            self._say(f"Pulling from {self.reference}")
+        else:
+            self._say(self.words.header.format(tag=tag, name=name, repository=name.removeprefix("docker.io/")))
 
     def layer_started(self, digest: object, size: int) -> None:
-        self._say(f"{render.short_id(str(digest))}: Pulling fs layer")
+        self._event(digest, self.words.started)
 
     def advanced(self, digest: object, count: int) -> None:
         pass
 
     def unpacking(self, digest: object) -> None:
-        self._say(f"{render.short_id(str(digest))}: Download complete")
+        self._event(digest, self.words.moved)
 
     def layer_done(self, digest: object, cached: bool) -> None:
-        self._say(f"{render.short_id(str(digest))}: {'Already exists' if cached else 'Pull complete'}")
+        self._event(digest, self.words.cached if cached else self.words.done)
+
+    def _event(self, digest: object, words: str) -> None:
+        if words:
+            self._say(f"{render.short_id(str(digest))}: {words}")
 
     def _say(self, line: str) -> None:
         with self._lock:
@@ -75,80 +121,12 @@ class Silence(Lines):
         pass
 
 
-class LiveBars(Lines):
-    """A bar for each layer that is under way or has come, redrawn in place; the terminal scrolls as after printed lines when it is done."""
-
-    def __init__(self, stream: TextIO) -> None:
-        super().__init__(stream)
-        self._bars: Bars | None = None
-        self._tasks: dict[str, TaskID] = {}
-        self._drawn = 0.0
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._bars is not None:
-            self._bars.stop()
-
-    def layer_started(self, digest: object, size: int) -> None:
-        self._update(digest, state="Downloading", total=size)
-
-    def advanced(self, digest: object, count: int) -> None:
-        self._update(digest, advance=count)
-
-    def unpacking(self, digest: object) -> None:
-        self._update(digest, state="Unpacking")
-
-    def layer_done(self, digest: object, cached: bool) -> None:
-        if cached:
-            self._update(digest, state="Already exists", total=0)
-        else:
-            self._update(digest, state="Pull complete")
-
-    def _update(self, digest: object, **change: Any) -> None:
-        bars = self._started()
-        with self._lock:
-            key = str(digest)
-            if key not in self._tasks:
-                self._tasks[key] = bars.add_task(render.short_id(key), total=None, state="", size="")
-            task = self._tasks[key]
-            bars.update(task, **change)
-            shown = next(each for each in bars.tasks if each.id == task)
-            bars.update(task, size=f"{render.size(int(shown.completed))}/{render.size(int(shown.total))}" if shown.total else "")
-            now = time.monotonic()
-            if "state" in change or now - self._drawn > REDRAW_AFTER:
-                self._drawn = now
-                bars.refresh()
-
-    def _started(self) -> Bars:
-        with self._lock:
-            if self._bars is None:
-                self._bars = _bars(self.stream)
-                self._bars.start()
-            return self._bars
-
-
-def follow(stream: TextIO, *, quiet: bool = False) -> Lines:
+def follow(stream: TextIO, *, quiet: bool = False, words: Words = PULLING) -> Lines:
     """The progress that suits `stream`; use it as a context manager."""
     if quiet:
         return Silence()
     if stream.isatty() and os.environ.get("TERM", "dumb") != "dumb":
-        try:
-            import rich.progress  # noqa: F401
-        except ImportError:
-            return Lines(stream)
-        return LiveBars(stream)
-    return Lines(stream)
+        from crate_engine.cli.bars import Bars
 
-
-def _bars(stream: TextIO) -> Bars:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
-
-    columns = (
-        TextColumn("{task.description}:", markup=False),
-        TextColumn("{task.fields[state]:<14}", markup=False),
-        BarColumn(bar_width=30),
-        TextColumn("{task.fields[size]}", markup=False),
-    )
-    return Progress(
-        *columns, console=Console(file=stream, highlight=False), auto_refresh=False, redirect_stdout=False, redirect_stderr=False
-    )
+        return Bars(stream, words)
+    return Lines(stream, words)

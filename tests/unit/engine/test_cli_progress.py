@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import pty
 import re
+import struct
+import termios
 import threading
 import tty
 
 import pytest
 
-from crate_engine.cli import progress
+from crate_engine.cli import bars, progress
 
 DIGESTS = [f"sha256:{letter * 64}" for letter in "abc"]
 
@@ -71,25 +74,31 @@ def test_quiet_says_nothing_but_knows_the_digest() -> None:
 
 def test_a_terminal_shows_a_bar_for_each_layer_and_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(bars, "REDRAW_AFTER", 0)
     ours, theirs = pty.openpty()
     tty.setraw(theirs)
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    before = termios.tcgetattr(theirs)
     received = bytearray()
     reader = threading.Thread(target=_read_all, args=(ours, received))
     reader.start()
     with open(theirs, "w", encoding="utf-8") as stream:
         shown = progress.follow(stream)
-        before = threading.active_count()
+        threads = threading.active_count()
         with shown:
             play(shown)
-            assert threading.active_count() == before, "a pull forks: drawing must not need a thread"
+            assert threading.active_count() == threads, "a pull forks: drawing must not need a thread"
+        assert termios.tcgetattr(theirs) == before
     reader.join()
     os.close(ours)
     text = received.decode()
-    last = re.split(r"\x1b\[2K", text)[-1]
-    assert len(re.findall("Pull complete.*2MB/2MB", last)) == 2
-    assert re.search(r"cccccccccccc.*Already exists", last)
-    assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1, "the cursor is shown again"
+    assert "Downloading" in text
+    assert re.search(r"\[.*=.*\].* 2MB/2MB", text)
+    frame = re.split(r"\x1b\[\d+A", text)[-1]
+    assert len(re.findall("[ab]{12}: Pull complete", frame)) == 2
+    assert "cccccccccccc: Already exists" in frame
+    assert "\x1b[?" not in text, "no mode of the terminal is changed"
 
 
 def _read_all(fd: int, received: bytearray) -> None:
