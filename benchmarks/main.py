@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import breakdown, engine, pull, runtime, table
+from benchmarks import breakdown, engine, pull, runtime, table, unpack
 from benchmarks.measure import Failed, Row
 from benchmarks.place import Place, install, make_place, memory_directory
 
@@ -43,7 +43,9 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks/run", description=__doc__)
     parser.add_argument("-n", type=int, default=_TURNS, help=f"turns of each row (default {_TURNS}); long rows take a quarter")
-    parser.add_argument("--only", choices=("run", "engine", "pull"), action="append", help="measure this; may be repeated")
+    parser.add_argument(
+        "--only", choices=("run", "engine", "unpack", "pull"), action="append", help="measure this; may be repeated"
+    )
     parser.add_argument(
         "--user", metavar="NAME", help="as root: measure once more as this ordinary user, who needs subordinate ids"
     )
@@ -107,7 +109,7 @@ def _as_user(options: argparse.Namespace, directory: Path, programs: Path) -> li
 
 
 def _measure(options: argparse.Namespace, place: Place) -> list[dict[str, Any]]:
-    wanted = options.only or ["run", "engine", "pull"]
+    wanted = options.only or ["run", "engine", "unpack", "pull"]
     print(f"\nAs {place.label}:")
     documents: list[dict[str, Any]] = []
 
@@ -122,6 +124,12 @@ def _measure(options: argparse.Namespace, place: Place) -> list[dict[str, Any]]:
             print(*breakdown.lines(place), sep="\n", flush=True)
     if "engine" in wanted:
         take(engine.rows(place))
+    if "unpack" in wanted:
+        try:
+            take(unpack.rows(place))
+            print(*unpack.lines(place), sep="\n", flush=True)
+        except Failed as failure:
+            place.note(f"no unpacking: {failure}")
     if "pull" in wanted:
         try:
             with pull.registry(place) as source:

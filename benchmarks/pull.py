@@ -142,6 +142,14 @@ def registry(place: Place) -> Iterator[Registry]:
         process.wait()
 
 
+def debian_layer(place: Place) -> bytes:
+    """The layer, packed. Raises Failed where mmdebstrap is missing."""
+    builder = place.peer("mmdebstrap")
+    if builder is None:
+        raise Failed("needs mmdebstrap")
+    return _layer(builder)
+
+
 @functools.cache
 def _layer(builder: str) -> bytes:
     """Read once: the ordinary user that this process becomes may not enter our cache."""
