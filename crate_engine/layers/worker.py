@@ -6,6 +6,7 @@ blob is right is said by the parent with the last message, and only then the wor
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -120,6 +121,8 @@ def _leave_parent(keep: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to the whole group; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.umask(0)
+    # What the parent left for the garbage collector must not be closed here: the numbers of its files are those of others soon.
+    gc.freeze()
     os.closerange(3, keep)
     os.closerange(keep + 1, 1 << 20)
 
