@@ -179,7 +179,11 @@ def _entry(header: bytes, extended: dict[str, bytes], stream: Stream) -> Entry:
         xattrs={key.removeprefix(_XATTR): value for key, value in extended.items() if key.startswith(_XATTR)} if extended else {},
     )
     if action in (Action.CHARACTER_DEVICE, Action.BLOCK_DEVICE):
-        entry.device = (number(major) & 0xFFFFFFFF, number(minor) & 0xFFFFFFFF)
+        entry.device = (number(major), number(minor))
+        if not (0 <= entry.device[0] < 1 << 12 and 0 <= entry.device[1] < 1 << 20):  # what Linux has
+            raise LayerError(
+                f"read layer: {show(path)} is a device of number {entry.device[0]}:{entry.device[1]}, which cannot be"
+            )
     _checked(entry)
     if action is Action.FILE and (kind == b"S" or extended):
         _find_holes(entry, kind, header, extended, stream)

@@ -81,7 +81,7 @@ def of_records(records: dict[str, bytes], stored: int, stream: Stream) -> tuple[
         numbers, used = _leading_map(stored, stream)
         return _checked(size, numbers), stored - used
     if version not in ((b"0", b"0"), (b"0", b"1")):
-        raise LayerError(f"read layer: sparse files of version {b'.'.join(version)[:20].decode(errors='replace')} are unknown")
+        raise LayerError(f"read layer: sparse files of version {b'.'.join(version)[:20]!r} are unknown")
     size = decimal(records.get(_PREFIX + "size") or records.get(_PREFIX + "realsize", b""), _PREFIX + "size")
     numbers = [decimal(digits, _MAP) for digits in records[_MAP].split(b",")] if _MAP in records else []
     count = records.get(_PREFIX + "numblocks")
