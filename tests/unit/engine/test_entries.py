@@ -13,8 +13,7 @@ from crate_engine import limits
 from crate_engine.errors import LayerError
 from crate_engine.layers import entries
 from crate_engine.layers.entries import Action, Entry
-
-END = bytes(1024)
+from tests.support.tars import END, extended, header, octal, pax, record
 
 
 class Stream:
@@ -26,50 +25,6 @@ class Stream:
     def take(self, count: int) -> bytes:
         assert 0 <= count <= 2 * limits.HEADER_BYTES
         return self._file.read(count)
-
-
-def header(name: bytes = b"f", kind: bytes = b"0", **fields: bytes) -> bytes:
-    """One ustar header; `fields` are raw."""
-    layout = [
-        ("name", 100, name),
-        ("mode", 8, b"0000644\0"),
-        ("uid", 8, b"0000000\0"),
-        ("gid", 8, b"0000000\0"),
-        ("size", 12, b"0" * 11 + b"\0"),
-    ]
-    layout += [
-        ("mtime", 12, b"0" * 11 + b"\0"),
-        ("checksum", 8, b" " * 8),
-        ("kind", 1, kind),
-        ("link", 100, b""),
-        ("magic", 8, b"ustar\x0000"),
-    ]
-    layout += [
-        ("uname", 32, b""),
-        ("gname", 32, b""),
-        ("major", 8, b""),
-        ("minor", 8, b""),
-        ("prefix", 155, b""),
-        ("pad", 12, b""),
-    ]
-    block = b"".join(fields.get(field, value).ljust(width, b"\0")[:width] for field, width, value in layout)
-    return block if "checksum" in fields else block[:148] + b"%06o\0 " % sum(block) + block[156:]
-
-
-def extended(kind: bytes, content: bytes) -> bytes:
-    return header(b"x", kind, size=b"%011o\0" % len(content)) + content + bytes(entries.padding(len(content)))
-
-
-def record(key: str, value: bytes) -> bytes:
-    body = b" " + key.encode() + b"=" + value + b"\n"
-    length = len(body) + 1
-    while len(str(length)) + len(body) != length:
-        length += 1
-    return str(length).encode() + body
-
-
-def pax(**records: Any) -> bytes:
-    return extended(b"x", b"".join(record(key.replace("__", "."), value) for key, value in records.items()))
 
 
 def read(content: bytes) -> list[Entry]:
@@ -174,6 +129,87 @@ def test_old_archives_mark_directories_with_a_slash() -> None:
     assert one(header(b"d/", b"\0", magic=b"")).action is Action.DIRECTORY
 
 
+def test_a_slash_makes_a_directory_of_the_oldest_type_alone() -> None:
+    assert one(header(b"d/", b"0")).action is Action.FILE
+
+
+def test_schillings_tar_has_times_behind_a_shorter_prefix() -> None:
+    times = b"/".ljust(131, b"p") + octal(5) + octal(6)
+    block = header(b"n", prefix=times, pad=b"\0" * 8 + b"tar\0")
+    assert one(block).path == b"p" * 130 + b"/n"
+    assert one(header(b"n", prefix=b"q" * 155)).path == b"q" * 155 + b"/n"
+
+
+@pytest.mark.parametrize("magic", [b"ustar\x0000", b"ustar\0  ", b"ustar\0\0\0"])
+def test_the_prefix_is_read_whatever_the_version_of_the_format(magic: bytes) -> None:
+    assert one(header(b"n", prefix=b"p", magic=magic)).path == b"p/n"
+
+
+@pytest.mark.parametrize("magic", [b"ustar  \0", b""])
+def test_formats_without_a_prefix_have_other_things_there(magic: bytes) -> None:
+    assert one(header(b"n", prefix=b"p", magic=magic)).path == b"n"
+
+
+def test_a_record_without_a_value_leaves_what_the_header_says() -> None:
+    entry = one(pax(path=b"", uid=b"", mtime=b"", size=b"", SCHILY__xattr__user__a=b"") + header(b"n", uid=octal(7, 8)))
+    assert (entry.path, entry.uid, entry.xattrs) == (b"n", 7, {})
+
+
+def test_names_are_bytes_whatever_character_set_a_record_claims() -> None:
+    for charset in (b"BINARY", b"ISO-IR 10646 2000 UTF-8"):
+        assert one(pax(hdrcharset=charset, path=b"\xff\xc3\xa4") + header()).path == b"\xff\xc3\xa4"
+
+
+def test_long_names_of_gnu_tar_win_over_records() -> None:
+    for parts in ([pax(path=b"pax"), extended(b"L", b"gnu\0")], [extended(b"L", b"gnu\0"), pax(path=b"pax")]):
+        assert one(b"".join(parts) + header()).path == b"gnu"
+
+
+def test_a_second_extended_header_takes_the_place_of_the_first() -> None:
+    entry = one(pax(path=b"first", uid=b"5") + pax(path=b"second") + header())
+    assert (entry.path, entry.uid) == (b"second", 0)
+
+
+def test_what_a_global_header_says_is_not_applied() -> None:
+    first, second = read(extended(b"g", record("uid", b"5") + record("path", b"evil")) + header(b"a") + header(b"b") + END)
+    assert [(entry.path, entry.uid) for entry in (first, second)] == [(b"a", 0), (b"b", 0)]
+
+
+def test_the_number_of_extended_headers_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LAYER_ENTRIES", 2)
+    assert len(read(extended(b"g", record("a", b"b")) * 7 + header() + END)) == 1
+    with pytest.raises(LayerError, match="more than 8 headers"):
+        read(extended(b"g", record("a", b"b")) * 9 + header() + END)
+
+
+def nested(depth: int) -> bytes:
+    return b"/".join([b"d"] * depth)
+
+
+LIMITS = {
+    "name": (lambda size: pax(path=b"n" * size) + header(), limits.NAME_BYTES),
+    "path": (lambda size: pax(path=(b"n" * 200 + b"/") * 20 + b"m" * (size - 20 * 201)) + header(), limits.PATH_BYTES),
+    "depth": (lambda depth: pax(path=nested(depth)) + header(), limits.LAYER_DEPTH),
+    "link": (lambda size: pax(linkpath=b"t" * size) + header(kind=b"2"), limits.PATH_BYTES),
+    "attributes": (lambda size: pax(SCHILY__xattr__user__a=b"v" * (size - len("user.a"))) + header(), limits.XATTR_BYTES),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "limit"), LIMITS.values(), ids=LIMITS.keys())
+def test_what_is_at_its_limit_is_read_and_one_more_is_not(make: Any, limit: int) -> None:
+    assert len(read(make(limit) + END)) == 1
+    with pytest.raises(LayerError):
+        read(make(limit + 1) + END)
+
+
+def test_an_extended_header_at_its_limit_is_read_and_one_byte_more_is_not() -> None:
+    whole = record("comment", b"c" * (limits.HEADER_BYTES - len("1048576 comment=\n")))
+    assert len(whole) == limits.HEADER_BYTES
+    assert len(read(extended(b"g", whole) + header() + END)) == 1
+    with pytest.raises(LayerError, match="extended header"):
+        read(extended(b"g", whole + b"x") + header() + END)
+
+
 def test_content_that_a_header_claims_for_a_link_is_not_there() -> None:
     first, second = read(header(b"l", b"1", link=b"x", size=b"%011o\0" % 4096) + header(b"next") + END)
     assert (first.size, second.path) == (0, b"next")
@@ -228,6 +264,7 @@ MALFORMED = {
     "truncated second header": header() + header()[:511],
     "wrong checksum": header(checksum=b"0000001\0"),
     "no checksum": header(checksum=b""),
+    "wrong checksum of an extended header": header(b"x", b"x", checksum=b"0000001\0", size=octal(0)) + header(),
     "letters in a number": header(uid=b"abc"),
     "digits of another script": header(uid="٣".encode()),
     "octal with an 8": header(mode=b"0000008\0"),

@@ -6,12 +6,17 @@ import os
 import stat
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from crate_engine import limits
 from crate_engine.errors import LayerError
+from crate_engine.layers import entries
 from crate_engine.layers.entries import Action, Entry
+from crate_engine.layers.sparse import Sparse
 from crate_engine.layers.unpack import OWNER_XATTR, Unpacker
 
 OPAQUE = "user.overlay.opaque"
@@ -54,8 +59,12 @@ class Layer:
 
     @staticmethod
     def _writer(content: bytes) -> Callable[[int, int], None]:
+        rest = memoryview(content)
+
         def write(fd: int, size: int) -> None:
-            assert os.write(fd, content) == size
+            nonlocal rest
+            assert os.write(fd, rest[:size]) == size
+            rest = rest[size:]
 
         return write
 
@@ -186,6 +195,201 @@ def test_hard_links_to_nothing_are_errors(layer: Layer, target: str) -> None:
     layer.put("f")
     with pytest.raises(LayerError, match="/h"):
         layer.put("h", Action.HARD_LINK, target)
+
+
+def test_parents_that_were_resolved_before_are_looked_up_again_once_a_link_on_the_way_was_replaced(layer: Layer) -> None:
+    layer.put("one", Action.DIRECTORY)
+    layer.put("two", Action.DIRECTORY)
+    layer.put("way", Action.SYMLINK, "one")
+    layer.put("way/first")
+    layer.put("way", Action.SYMLINK, "two")
+    layer.put("way/second")
+    layer.put("way", Action.SYMLINK, str(layer.canary))
+    with pytest.raises(LayerError):
+        layer.put("way/third")
+    layer.put("way", Action.DIRECTORY)
+    layer.put("way/fourth")
+    assert layer.tree() == {
+        "one": "d",
+        "one/first": "f",
+        "two": "d",
+        "two/second": "f",
+        "way": "o",
+        "way/fourth": "f",
+    }
+
+
+def test_a_directory_on_the_way_that_was_replaced_is_not_written_to_through_an_old_descriptor(layer: Layer) -> None:
+    layer.put("a/b/f")
+    layer.put("a", Action.SYMLINK, str(layer.canary))
+    with pytest.raises(LayerError):
+        layer.put("a/b/g")
+    with pytest.raises(LayerError):
+        layer.put("a/file", content=b"dead")
+    layer.put("a", content=b"x")
+    layer.put("a", Action.DIRECTORY)
+    layer.put("a/b/g")
+    assert layer.tree() == {"a": "o", "a/b": "d", "a/b/g": "f"}
+
+
+def test_links_that_lead_through_a_replaced_directory_and_back_are_followed_anew(layer: Layer) -> None:
+    layer.put("name/deep", Action.DIRECTORY)
+    layer.put("up", Action.SYMLINK, "name/..")
+    layer.put("up/first")
+    layer.put("other/place", Action.DIRECTORY)
+    layer.put("name", Action.SYMLINK, "other/place")
+    layer.put("up/second")
+    assert layer.tree() == {
+        "name": "l",
+        "up": "l",
+        "first": "f",
+        "other": "d",
+        "other/place": "d",
+        "other/second": "f",
+    }
+
+
+def test_chains_of_links_end(layer: Layer) -> None:
+    for number in range(64):
+        layer.put(f"l{number}", Action.SYMLINK, f"l{number + 1}")
+    with pytest.raises(LayerError, match="Too many levels"):
+        layer.put("l0/f")
+    layer.put("l64", Action.DIRECTORY)
+    layer.put("l30/f")
+    assert layer.tree()["l64/f"] == "f"
+
+
+def test_attributes_of_a_link_are_not_those_of_its_target(layer: Layer) -> None:
+    layer.put("target", content=b"x", mode=0o600, mtime_ns=7 * 10**9)
+    layer.put("l", Action.SYMLINK, "target", mode=0o777, mtime_ns=9 * 10**9, xattrs={"user.note": b"x"})
+    layer.put("out", Action.SYMLINK, str(layer.canary), mode=0o777, mtime_ns=9 * 10**9, xattrs={"user.note": b"x"}, uid=5)
+    layer.put("h", Action.HARD_LINK, "target", mode=0o4777, mtime_ns=9 * 10**9, uid=5)
+    assert layer.tree()["l"] == "l"
+    status = os.stat(layer.root / "target")
+    assert (stat.S_IMODE(status.st_mode), status.st_mtime) == (0o600, 7)
+    assert os.listxattr(layer.root / "target") == os.listxattr(layer.canary) == []
+
+
+@pytest.mark.parametrize("target", ["/etc/shadow", "../../etc/shadow", "etc/shadow"])
+def test_hard_links_reach_nothing_of_the_host(layer: Layer, target: str) -> None:
+    link = entries.clean(target.encode()).decode()
+    with pytest.raises(LayerError, match="not in the layer"):
+        layer.put("h", Action.HARD_LINK, link)
+    layer.put("etc/shadow")
+    layer.put("h", Action.HARD_LINK, link)
+    assert os.stat(layer.root / "h").st_ino == os.stat(layer.root / "etc/shadow").st_ino
+
+
+def test_a_hard_link_is_no_second_name_of_a_whiteout(layer: Layer) -> None:
+    layer.put("w", Action.WHITEOUT)
+    with pytest.raises(LayerError, match="not in the layer"):
+        layer.put("h", Action.HARD_LINK, "w")
+    assert layer.tree() == {"w": "c"}
+
+
+def test_hard_links_to_what_is_left_out_are_left_out(layer: Layer) -> None:
+    layer.put("sda", Action.BLOCK_DEVICE, device=(8, 0))
+    layer.put("same", Action.HARD_LINK, "sda")
+    layer.put("again", Action.HARD_LINK, "same")
+    assert layer.tree() == {}
+
+
+def test_a_file_with_holes_takes_the_space_of_its_pieces(layer: Layer) -> None:
+    layer.put("f", content=b"abcde", sparse=Sparse(1 << 30, [(0, 3), (1 << 29, 2)]))
+    layer.tree()
+    with open(layer.root / "f", "rb") as file:
+        assert (file.read(4), file.seek(1 << 29), file.read(3)) == (b"abc\0", 1 << 29, b"de\0")
+        assert os.fstat(file.fileno()).st_size == 1 << 30
+        assert os.fstat(file.fileno()).st_blocks * 512 < 1 << 20
+
+
+def test_of_a_directory_that_comes_again_nothing_of_before_stays(layer: Layer) -> None:
+    layer.put("d", Action.DIRECTORY, mode=0o700, uid=3, gid=4, xattrs={"user.note": b"old"})
+    layer.put("d/kept")
+    layer.put("d", Action.DIRECTORY, mode=0o755, xattrs={"user.new": b"x"})
+    layer.put("gone/d", Action.DIRECTORY, mode=0o700, uid=3, xattrs={"user.note": b"old"})
+    layer.put("gone")
+    layer.put("gone", Action.DIRECTORY)
+    layer.put("gone/d/f")
+    layer.tree()
+    assert os.listxattr(layer.root / "d") == ["user.new"]
+    assert os.listxattr(layer.root / "gone/d") == []
+    assert [stat.S_IMODE((layer.root / name).stat().st_mode) for name in ("d", "gone/d")] == [0o755, 0o755]
+    assert list(layer.unpacker.implied) == [b"", b"gone/d"]
+
+
+def test_the_last_name_of_a_directory_decides_its_attributes(layer: Layer) -> None:
+    layer.put("usr/lib", Action.DIRECTORY, mode=0o711)
+    layer.put("lib", Action.SYMLINK, "usr")
+    layer.put("lib/lib", Action.DIRECTORY, mode=0o750)
+    layer.tree()
+    assert stat.S_IMODE((layer.root / "usr/lib").stat().st_mode) == 0o750
+
+
+def test_what_the_archive_has_no_entries_for_is_told(layer: Layer) -> None:
+    layer.put("a/b/f")
+    layer.put("a", Action.DIRECTORY)
+    layer.put("c/d", Action.DIRECTORY)
+    layer.put("e/f")
+    layer.put("e")
+    layer.tree()
+    assert list(layer.unpacker.implied) == [b"", b"a/b", b"c"]
+
+
+def test_directories_that_are_only_implied_are_limited(layer: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LAYER_ENTRIES", 5)
+    layer.put("1/2/3/4/5/f")
+    with pytest.raises(LayerError, match="more than 5 directories"):
+        layer.put("6/f")
+
+
+def test_a_store_whose_directories_give_their_group_and_rights_to_new_files_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "inherits").mkdir()
+    os.chmod(tmp_path / "inherits", 0o2777)
+    default_acl = struct.pack("<IHHIHHIHHI", 2, 0x01, 7, 0xFFFFFFFF, 0x04, 0, 0xFFFFFFFF, 0x20, 0, 0xFFFFFFFF)
+    with suppress(OSError):  # a file system without access control lists
+        os.setxattr(tmp_path / "inherits", "system.posix_acl_default", default_acl)
+    old = os.umask(0)
+    layer = Layer(tmp_path / "inherits")
+    layer.put("d/f", mode=0o664)
+    layer.put("g", mode=0o666)
+    layer.unpacker.finish()
+    os.umask(old)
+    os.close(layer.fd)
+    assert [stat.S_IMODE(os.stat(layer.root / name).st_mode) for name in ("d", "d/f", "g")] == [0o755, 0o664, 0o666]
+
+
+def test_work_grows_as_the_number_of_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted, not timed: what an entry costs in calls does not depend on how many there are, whatever they do to each other."""
+
+    def calls(count: int) -> int:
+        counted = 0
+        directory = tmp_path / str(count)
+        directory.mkdir()
+        layer = Layer(directory)
+        for name in ("open", "mkdir", "mknod", "stat", "link", "unlink", "listdir", "utime", "close", "setxattr", "rmdir"):
+            original = getattr(os, name)
+
+            def counting(*arguments: Any, original: Any = original, **more: Any) -> Any:
+                nonlocal counted
+                counted += 1
+                return original(*arguments, **more)
+
+            monkeypatch.setattr(os, name, counting)
+        for number in range(count):
+            layer.put(f"same/directory/{number}")
+            layer.put(f"same/directory/{number}", Action.WHITEOUT)
+            layer.put(f"far/{number}/apart/f")
+            layer.put("flip", Action.DIRECTORY if number % 2 else Action.FILE)
+            layer.put(f"h{number}", Action.HARD_LINK, "same/directory/0")
+            layer.put("same", Action.DIRECTORY)
+        layer.unpacker.finish()
+        monkeypatch.undo()
+        os.close(layer.fd)
+        return counted
+
+    few, many = calls(100), calls(200)
+    assert many < 2.2 * few
 
 
 def test_a_file_is_no_directory_for_what_comes_later(layer: Layer) -> None:
