@@ -72,3 +72,50 @@ def test_a_link_in_a_lower_layer_is_replaced_not_followed(tmp_path: Path) -> Non
     copy_layers([str(low), str(high)], str(target))
     assert list(outside.iterdir()) == []
     assert (target / "link" / "file").read_text() == "x"
+
+
+def test_hard_links_of_a_layer_stay_links_and_those_of_different_layers_do_not_meet(tmp_path: Path) -> None:
+    low, high, target = tmp_path / "low", tmp_path / "high", tmp_path / "target"
+    for path in (low / "d", high / "d", target):
+        path.mkdir(parents=True)
+    (low / "one").write_text("low")
+    for name in ("d/two", "replaced", "removed"):
+        os.link(low / "one", low / name)
+    (high / "replaced").write_text("high")
+    os.link(high / "replaced", high / "d/new")
+    whiteout(high / "removed")
+    copy_layers([str(low), str(high)], str(target))
+    assert tree(target) == {"d": "directory", "d/new": "high", "d/two": "low", "one": "low", "replaced": "high"}
+    assert os.path.samefile(target / "one", target / "d/two")
+    assert os.path.samefile(target / "replaced", target / "d/new")
+    assert [(target / name).stat().st_nlink for name in ("one", "replaced")] == [2, 2]
+
+
+def test_links_devices_and_fifos_keep_their_times(tmp_path: Path) -> None:
+    low, target = tmp_path / "low", tmp_path / "target"
+    for path in (low, target):
+        path.mkdir()
+    (low / "link").symlink_to("x")
+    os.mkfifo(low / "fifo", 0o640)
+    for name in ("link", "fifo"):
+        os.utime(low / name, ns=(1, 2_000_000_003), follow_symlinks=False)
+    copy_layers([str(low)], str(target))
+    assert [(target / name).lstat().st_mtime_ns for name in ("link", "fifo")] == [2_000_000_003] * 2
+
+
+def test_holes_stay_holes(tmp_path: Path) -> None:
+    low, target = tmp_path / "low", tmp_path / "target"
+    for path in (low, target):
+        path.mkdir()
+    for name, at in (("end", 0), ("middle", 50_000_000), ("nothing", None)):
+        with open(low / name, "wb") as file:
+            if at is not None:
+                file.seek(at)
+                file.write(b"content")
+            file.truncate(100_000_000)
+    copy_layers([str(low)], str(target))
+    for name in ("end", "middle", "nothing"):
+        status = (target / name).stat()
+        assert (status.st_size, status.st_blocks * 512 < 1 << 20) == (100_000_000, True)
+    with open(target / "middle", "rb") as file:
+        assert (file.seek(49_999_999), file.read(9)) == (49_999_999, b"\0content\0")
