@@ -20,6 +20,7 @@ from crate_engine.store.containers import ContainerStore, Record
 from crate_engine.store.images import Image, ImageStore
 from crate_engine.store.locks import lock
 from crate_engine.store.paths import Store
+from crate_engine.upkeep_calls import UpkeepCalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from crate_engine.store.containers import Condition
 
 
-class Engine(ImageCalls):
+class Engine(ImageCalls, UpkeepCalls):
     """One store and one way to run containers. Flags win over `settings`; without those crate's defaults hold, not the host's files."""
 
     def __init__(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crate_engine.cli.commands import CHOICE, REST, SOME, TEXT, Argument, Command, Option
+from crate_engine.cli.commands import CHOICE, FLAG, REST, SOME, TEXT, TEXTS, Argument, Command, Option
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -35,5 +35,37 @@ SYSTEM_COMMANDS = (
         "Print a script that completes commands and names in a shell",
         group="System",
         arguments=(Argument("shell"),),
+    ),
+    Command(
+        "system check",
+        "crate_engine.cli.upkeep:check",
+        "Look for damage in the store, and repair it",
+        group="System",
+        options=(
+            Option("--full", FLAG, "Read every blob, and compare every unpacked layer with its blob"),
+            Option("--repair", FLAG, "Repair what is found, and remove what killed commands left"),
+            Option("--json", FLAG, "Print what is found as JSON"),
+        ),
+    ),
+    Command(
+        "system df",
+        "crate_engine.cli.upkeep:df",
+        "Show how much room images and containers take",
+        group="System",
+        options=(
+            Option("-v --verbose", FLAG, "Tell each image and each container"),
+            Option("--format", TEXT, "Print by a Go template, or as json", metavar="FORMAT"),
+        ),
+    ),
+    Command(
+        "system prune",
+        "crate_engine.cli.upkeep:prune",
+        "Remove containers that do not run, images without a name, and leftovers",
+        group="System",
+        options=(
+            Option("-a --all", FLAG, "Remove all images that no container uses"),
+            Option("--filter", TEXTS, "Take only what this holds of", metavar="KEY=VALUE"),
+            Option("-f --force", FLAG, "Do not ask"),
+        ),
     ),
 )

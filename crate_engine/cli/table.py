@@ -11,7 +11,7 @@ from crate_engine.cli.registry_commands import REGISTRY_COMMANDS
 from crate_engine.cli.system_commands import SYSTEM_COMMANDS
 
 COMMANDS = (*CONTAINER_COMMANDS, *IMAGE_COMMANDS, *REGISTRY_COMMANDS, *SYSTEM_COMMANDS)
-NOUNS = {"image": "Commands about images"}
+NOUNS = {"image": "Commands about images", "system": "Commands about the store as a whole"}
 ALIASES = {
     "image history": "history",
     "image ls": "images",

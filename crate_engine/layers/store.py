@@ -8,8 +8,9 @@ and of a range of ids which they were: where /etc/subuid has changed since, a la
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
-from crate_engine.errors import StoreError
+from crate_engine.errors import CrateError, StoreError
 from crate_engine.oci.digest import Digest
 from crate_engine.oci.strict_json import dump, parse
 from crate_engine.store import durable, leases
@@ -18,7 +19,7 @@ from crate_engine.system import userns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
     from crate_engine.store.images import Image
@@ -128,6 +129,25 @@ class LayerStore:
                 found[name] = Digest("sha256", name)
         return list(found.values())
 
+    def path(self, diff_id: Digest) -> str | None:
+        """The directory of a complete layer; None where there is none."""
+        return self._find(diff_id)
+
+    def damaged(self) -> Iterator[tuple[str, str, str]]:
+        """(family, hexadecimal diff id, problem) of every layer here; the problem is empty where its record and its tree are there."""
+        for family in self._families:
+            for name in sorted(os.listdir(self._parent(family))):
+                yield family, name, _problem(f"{self._parent(family)}/{name}", name)
+
+    def take_apart(self, family: str, name: str) -> None:
+        """Let a damaged layer count as missing, so that it is unpacked again; what stands on its tree keeps it until then."""
+        durable.remove_tree(f"{self._parent(family)}/{name}/{_RECORD}")
+
+    def discard_one(self, family: str, name: str) -> None:
+        """Put one form of a layer into the trash."""
+        with suppress(FileNotFoundError):
+            durable.move_to_trash(f"{self._parent(family)}/{name}", self._store.trash)
+
     def discard(self, diff_id: Digest) -> None:
         """Put a layer into the trash; `empty_trash` frees the space."""
         for family in self._families:
@@ -168,6 +188,19 @@ class LayerStore:
 def _read(path: str) -> dict[str, Any]:
     with open(f"{path}/{_RECORD}", "rb") as file:
         return parse(file.read(), f"{path}/{_RECORD}")
+
+
+def _problem(path: str, name: str) -> str:
+    try:
+        record = _read(path)
+    except FileNotFoundError:
+        return "it has no record: it was not unpacked to the end"
+    except (OSError, CrateError) as error:
+        return f"its record is damaged: {error}"
+    size, entries = record.get("size"), record.get("entries")
+    if record.get("diff_id") != f"sha256:{name}" or not isinstance(size, int) or not isinstance(entries, int):
+        return "its record is of another layer"
+    return "" if os.path.isdir(f"{path}/fs") and not os.path.islink(f"{path}/fs") else "its tree is missing"
 
 
 def _extends(now: tuple[tuple[int, int, int], ...], then: object) -> bool:

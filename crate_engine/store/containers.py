@@ -155,13 +155,13 @@ class ContainerStore:
         records = []
         for identity in os.listdir(self._store.containers):
             try:
-                record = self._read(identity)
+                record = self.read(identity)
             except StoreError:
                 continue
             if record:
                 records.append(record)
             elif not os.path.exists(f"{self.directory(identity)}/container.json"):
-                self._sweep(identity)
+                self.sweep(identity)
         return sorted(records, key=lambda record: record.created, reverse=True)
 
     def find(self, text: str) -> Record:
@@ -173,7 +173,7 @@ class ContainerStore:
             if len(matches) > 1:
                 raise AmbiguousName(f"container {text}: {len(matches)} ids begin like this", hint="give more digits, or the name")
             identity = matches[0] if matches else None
-        record = self._read(identity) if identity else None
+        record = self.read(identity) if identity else None
         if record is None:
             raise _missing(text)
         return record
@@ -240,7 +240,8 @@ class ContainerStore:
         durable.remove_tree(self.run_directory(record.id))
         return moved
 
-    def _read(self, identity: str) -> Record | None:
+    def read(self, identity: str) -> Record | None:
+        """None where there is no record. Raises StoreError for a damaged one."""
         path = f"{self.directory(identity)}/container.json"
         try:
             with open(path, encoding="utf-8") as file:
@@ -251,6 +252,10 @@ class ContainerStore:
             raise StoreError(
                 f"read {path}: {type(error).__name__}: {error}", hint=f"if it is damaged, remove {self.directory(identity)}"
             ) from error
+
+    def adopt_name(self, record: Record) -> bool:
+        """Let its name lead to the container again; False where another container has it. The caller holds its lock."""
+        return self._named(record.name) == record.id or self._link(record.name, record.id)
 
     def _named(self, name: str) -> str | None:
         try:
@@ -283,7 +288,7 @@ class ContainerStore:
             except FileExistsError:
                 owner = self._named(name)
                 # A name whose container was never finished, or went away half removed, is free.
-                if owner is None or os.path.exists(f"{self.directory(owner)}/container.json") or not self._sweep(owner):
+                if owner is None or os.path.exists(f"{self.directory(owner)}/container.json") or not self.sweep(owner):
                     return False
                 self._release(name, owner)
                 continue
@@ -297,7 +302,7 @@ class ContainerStore:
         except OSError:
             pass
 
-    def _sweep(self, identity: str) -> bool:
+    def sweep(self, identity: str) -> bool:
         """Remove what an interrupted `create` left; False while that `create` still runs."""
         path = self.directory(identity)
         try:

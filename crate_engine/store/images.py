@@ -244,13 +244,14 @@ class ImageStore:
         except ImageError as error:
             raise StoreError(f"read {path}: {error}", hint="crate system check --repair") from error
 
-    def write(self, entries: tuple[Descriptor, ...]) -> None:
+    def write(self, entries: tuple[Descriptor, ...], *, keep_previous: bool = True) -> None:
         """Make these the whole index; the one before stays beside it, for a repair. The caller holds the lock `image`."""
         directory = self._store.oci
         durable.sweep(directory)
         if not os.path.exists(f"{directory}/{layout.MARKER}"):
             durable.write(f"{directory}/{layout.MARKER}", layout.MARKER_CONTENT)
-        _keep_previous(f"{directory}/{layout.INDEX}")
+        if keep_previous:
+            _keep_previous(f"{directory}/{layout.INDEX}")
         durable.write(f"{directory}/{layout.INDEX}", layout.dump_index(entries))
 
     def read(self, entries: list[Descriptor]) -> Image:

@@ -49,6 +49,12 @@ def lock(store: Store, name: str, shared: bool = False) -> Iterator[None]:
         os.close(fd)
 
 
+def is_name(name: str) -> bool:
+    """Whether a file of this name in `locks/` is a lock."""
+    kind, dash, rest = name.partition("-")
+    return kind in _ORDER and (not dash or bool(rest))
+
+
 def _rank(name: str) -> int:
     kind = name.partition("-")[0]
     if kind not in _ORDER or "/" in name:
