@@ -21,7 +21,7 @@ from crate_engine.layers.store import LayerStore
 from crate_engine.oci import layout
 from crate_engine.oci.descriptor import Descriptor
 from crate_engine.oci.digest import Digest
-from crate_engine.oci.manifest import Index, parse_document
+from crate_engine.oci.manifest import Index, Manifest, parse_document
 from crate_engine.oci.platform import Platform, nearest, unknown
 from crate_engine.reference import Reference
 from crate_engine.store.images import Image, ImageStore
@@ -252,7 +252,7 @@ def _resolve(source: Source, reference: Reference, platform: Platform | None, at
     what = f"pull {reference.familiar}"
     raw, media_type, digest = source.manifest(reference, at)
     resolved = digest
-    document = parse_document(raw, media_type or None)
+    document = _parsed(raw, media_type or None, what)
     seen = {digest}
     while isinstance(document, Index):
         entry = _select(document, reference, platform or Platform.host())
@@ -262,9 +262,16 @@ def _resolve(source: Source, reference: Reference, platform: Platform | None, at
         raw, media_type, digest = source.manifest(reference, entry.digest)
         if len(raw) != entry.size:
             raise ImageError(f"{what}: manifest {entry.digest} has {len(raw)} bytes, not the {entry.size} its index says")
-        document = parse_document(raw, entry.media_type)
+        document = _parsed(raw, entry.media_type, what)
     raw_config = source.blob(reference, document.config)
     return Resolved.of(document, raw, raw_config, original=digest, resolved=resolved, what=what, platform=platform)
+
+
+def _parsed(raw: bytes, media_type: str | None, what: str) -> Manifest | Index:
+    try:
+        return parse_document(raw, media_type)
+    except ImageError as error:
+        raise ImageError(f"{what}: {error}", hint=error.hint) from error
 
 
 def _select(index: Index, reference: Reference, wanted: Platform) -> Descriptor:
@@ -274,8 +281,8 @@ def _select(index: Index, reference: Reference, wanted: Platform) -> Descriptor:
     place = nearest(wanted, [entry.platform for entry in entries])
     if place is not None:
         return entries[place]
-    unnamed = [entry for entry in entries if entry.platform is None]
-    if len(entries) == len(unnamed) == 1:
+    unnamed = [entry for entry in entries if entry.platform is None and not entry.artifact_type]
+    if len(unnamed) == 1 and all(entry.artifact_type for entry in entries if entry not in unnamed):
         return unnamed[0]  # its configuration tells, and is checked
     offered = ", ".join(sorted({str(entry.platform) for entry in entries if entry.platform})) or "none"
     raise PlatformNotOffered(

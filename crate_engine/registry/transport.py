@@ -92,6 +92,19 @@ class Response:
         self._close()
 
 
+class _Answer(http.client.HTTPResponse):
+    """http.client skips informational answers (100 Continue) as long as they come, which may be for ever."""
+
+    _seen = 0
+
+    def _read_status(self) -> tuple[str, int, str]:
+        self._seen += 1
+        if self._seen > limits.INFORMATIONAL:
+            raise http.client.HTTPException(f"more than {limits.INFORMATIONAL} informational answers")
+        status: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
+        return status
+
+
 class Wire:
     """Sends requests, and keeps connections open for the next one. Threads may share it for all but `light` requests."""
 
@@ -124,6 +137,7 @@ class Wire:
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         try:
             fresh = connection.sock is None
+            connection.response_class = _Answer
             if fresh:
                 connection.connect()
                 connection.sock.settimeout(limits.STALL_SECONDS)
@@ -226,7 +240,10 @@ def _adapter(requests: Any, trust: Trust) -> Any:
             proxy = (proxies or {}).get(parts.scheme)
             source = self.proxy_manager_for(proxy) if proxy else self.poolmanager
             own = {"ssl_context": trust.context(parts.netloc)} if parts.scheme == "https" else {}
-            return source.connection_from_host(parts.hostname, parts.port, parts.scheme, pool_kwargs=own)
+            pool = source.connection_from_host(parts.hostname, parts.port, parts.scheme, pool_kwargs=own)
+            if pool.ConnectionCls.response_class is not _Answer:
+                pool.ConnectionCls = type("Connection", (pool.ConnectionCls,), {"response_class": _Answer})
+            return pool
 
         def cert_verify(self, *_: object, **__: object) -> None:
             """The context has the authorities: requests would add a list of its own."""
