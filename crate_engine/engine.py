@@ -14,7 +14,7 @@ import os
 
 from crate_engine.container import Container, view
 from crate_engine.errors import ContainerNotFound, ContainerNotRunning, ContainerRunning, ImageNotFound, UsageError
-from crate_engine.image_calls import ImageCalls
+from crate_engine.exchange_calls import ExchangeCalls
 from crate_engine.settings import Settings
 from crate_engine.store.containers import ContainerStore, Record
 from crate_engine.store.images import Image, ImageStore
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from crate_engine.store.containers import Condition
 
 
-class Engine(ImageCalls, UpkeepCalls):
+class Engine(ExchangeCalls, UpkeepCalls):
     """One store and one way to run containers. Flags win over `settings`; without those crate's defaults hold, not the host's files."""
 
     def __init__(

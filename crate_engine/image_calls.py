@@ -44,15 +44,25 @@ class ImageCalls:
         progress: Any = None,
         access: Access | None = None,
     ) -> Image:
-        """`policy` is always, missing, newer or never; `progress` a pull.Progress. `localhost/crate/hello` comes with crate, from no registry."""
+        """`policy` is always, missing, newer or never; `progress` a pull.Progress. `localhost/crate/hello` comes with crate, from no registry.
+
+        `oci:DIR`, `oci-archive:FILE` and `docker-archive:FILE`, each with `:NAME` where there are several images, name images in files.
+        """
+        from crate_engine.archive import places
         from crate_engine.oci.platform import Platform
-        from crate_engine.pull import pull
         from crate_engine.system import userns
+
+        wanted = Platform.parse(platform) if platform else None
+        if place := places.parse(image):
+            from crate_engine.load import from_place
+
+            return from_place(self.store, place, platform=wanted, user_namespace=userns.choose(), progress=progress)
+        from crate_engine.pull import pull
 
         return pull(
             self.store,
-            image,
-            platform=Platform.parse(platform) if platform else None,
+            places.plain(image),
+            platform=wanted,
             policy=policy,
             user_namespace=userns.choose(),
             access=access or self.access(),

@@ -23,7 +23,12 @@ def pull(
     tls_verify: bool | None,
 ) -> int:
     """Layers under way go to standard error unless it is watched; digest, status and name are the result."""
+    from crate_engine.archive import places
     from crate_engine.cli.progress import follow
+
+    if places.parse(image):
+        return _pull_from_files(session, image, platform, quiet=quiet)
+    image = places.plain(image)
 
     with session.engine() as engine:
         before = _known_id(engine, image)
@@ -42,6 +47,16 @@ def pull(
         known = "Image is up to date" if pulled.id == before else "Downloaded newer image"
         print(f"Status: {known} for {name}")
     print(name)
+    return 0
+
+
+def _pull_from_files(session: Session, image: str, platform: str | None, *, quiet: bool) -> int:
+    """Prints the id, as podman does: the image has the names that the files give it, if any."""
+    from crate_engine.cli.progress import follow
+
+    with session.engine() as engine, follow(sys.stdout if sys.stdout.isatty() else sys.stderr, quiet=quiet) as progress:
+        pulled = engine.pull(image, platform=platform or session.settings.platform, progress=progress)
+    print(pulled.id)
     return 0
 
 

@@ -6,19 +6,24 @@ A command whose name has two words stands below a noun. Loaded when a command is
 from __future__ import annotations
 
 from crate_engine.cli.commands import CONTAINER_COMMANDS
+from crate_engine.cli.exchange_commands import EXCHANGE_COMMANDS
 from crate_engine.cli.image_commands import IMAGE_COMMANDS
 from crate_engine.cli.registry_commands import REGISTRY_COMMANDS
 from crate_engine.cli.system_commands import SYSTEM_COMMANDS
 
-COMMANDS = (*CONTAINER_COMMANDS, *IMAGE_COMMANDS, *REGISTRY_COMMANDS, *SYSTEM_COMMANDS)
+COMMANDS = (*CONTAINER_COMMANDS, *IMAGE_COMMANDS, *EXCHANGE_COMMANDS, *REGISTRY_COMMANDS, *SYSTEM_COMMANDS)
 NOUNS = {"image": "Commands about images", "system": "Commands about the store as a whole"}
 ALIASES = {
     "image history": "history",
+    "image import": "import",
+    "image load": "load",
     "image ls": "images",
     "image list": "images",
     "image pull": "pull",
+    "image push": "push",
     "image rm": "rmi",
     "image remove": "rmi",
+    "image save": "save",
     "image tag": "tag",
     "image umount": "image unmount",
     "image untag": "untag",

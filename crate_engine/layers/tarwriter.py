@@ -50,8 +50,8 @@ def member(entry: Entry) -> bytes:
     seconds, fraction = divmod(entry.mtime_ns, 10**9)
     if fraction or not 0 <= seconds < 8**11:
         records[b"mtime"] = _time(entry.mtime_ns)
-    for key, content in entry.xattrs.items():
-        records[b"SCHILY.xattr." + key.encode("utf-8", "surrogateescape")] = content
+    for attribute, content in entry.xattrs.items():
+        records[b"SCHILY.xattr." + attribute.encode("utf-8", "surrogateescape")] = content
     fields = [
         back.ljust(_NAME, b"\0"),
         _octal(entry.mode, 7),

@@ -38,6 +38,13 @@ class Runtime:
     def delete(self, identity: str, *, force: bool) -> list[str]:
         return [*self._common(None), "delete", *(["--force"] if force else []), identity]
 
+    def pause(self, identity: str, *, log: str) -> list[str]:
+        """Stop the container's processes where they are; `resume` lets them go on."""
+        return [*self._common(log), "pause", identity]
+
+    def resume(self, identity: str) -> list[str]:
+        return [*self._common(None), "resume", identity]
+
     def exec_detached(self, identity: str, *, log: str, process: str, pid_file: str, console_socket: str | None) -> list[str]:
         """A second process, described by the file `process` (the `process` object of config.json)."""
         verb = ["exec", "--detach", "--process", process, "--pid-file", pid_file]

@@ -16,9 +16,12 @@ from crate_engine.store.paths import make_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Self
 
     from crate_engine.store.paths import Store
+
+_CHUNK = 1 << 20
 
 
 class NewBlob:
@@ -50,6 +53,12 @@ class NewBlob:
             raise StoreError(f"write {self._path}: {error.strerror}") from error
         self._hash.update(chunk)
         self.size += len(chunk)
+
+    def read(self, start: int) -> Iterator[bytes]:
+        """What was written, from `start` on."""
+        while block := os.pread(self.fd, _CHUNK, start):
+            yield block
+            start += len(block)
 
     @property
     def digest(self) -> Digest:

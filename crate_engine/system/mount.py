@@ -60,6 +60,9 @@ def overlay(lower: list[str], upper: str | None, work: str | None, target: str, 
             _configure(context, _SET_STRING, "workdir", work)
         if user_xattr:
             _configure(context, _SET_FLAG, "userxattr", None)
+        else:
+            _configure(context, _SET_STRING, "redirect_dir", "off")
+            _configure(context, _SET_STRING, "metacopy", "off")
         _configure(context, _CREATE, None, None)
         detached = syscall(SYS_FSMOUNT, context, _FSMOUNT_CLOEXEC, flags)
     except OSError as error:
