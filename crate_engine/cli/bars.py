@@ -46,10 +46,10 @@ class Bar:
     def advance(self, count: int, now: float) -> None:
         self.count += count
         passed = now - self._since
-        if passed >= _RATE_OVER or not self.rate:
-            self.rate = (self.count - self._then) / passed if passed > 0 else 0.0
-            if passed >= _RATE_OVER:
-                self._since, self._then = now, self.count
+        if passed >= _RATE_OVER or (not self._then and passed >= REDRAW_AFTER):
+            self.rate = (self.count - self._then) / passed
+        if passed >= _RATE_OVER:
+            self._since, self._then = now, self.count
 
     def line(self, width: int, *, moving: bool, colour: bool) -> str:
         """At most `width` characters beside colours. What does not fit is left out: the bar, then the rate, then the bytes."""
@@ -97,14 +97,19 @@ class Bars(Lines):
     def advanced(self, digest: object, count: int) -> None:
         with self._lock:
             bar = self._bars.get(str(digest))
+            if bar is None:
+                return
             now = time.monotonic()
-            if bar:
-                bar.advance(count, now)
-            if now - self._drawn_at >= REDRAW_AFTER:
+            bar.advance(count, now)
+            moved = bar.count >= bar.total and bar.state == self.words.moving
+            if moved:
+                bar.state = self.words.second or bar.state
+            if moved or now - self._drawn_at >= REDRAW_AFTER:
                 self._draw()
 
     def unpacking(self, digest: object) -> None:
-        self._change(digest, self.words.second or self.words.moving, finished=False)
+        if str(digest) not in self._bars:  # nothing of it had to be fetched
+            self._change(digest, self.words.second or self.words.moving, finished=False)
 
     def layer_done(self, digest: object, cached: bool) -> None:
         self._change(digest, self.words.cached if cached else self.words.done, finished=True)

@@ -69,6 +69,8 @@ class Lines:
         self.reference = ""
         self.digest = ""
         self._lock = threading.Lock()
+        self._missing: dict[str, int] = {}
+        """Bytes that are still to come, by digest."""
 
     def __enter__(self) -> Self:
         return self
@@ -90,13 +92,18 @@ class Lines:
             self._say(self.words.header.format(tag=tag, name=name, repository=name.removeprefix("docker.io/")))
 
     def layer_started(self, digest: object, size: int) -> None:
+        self._missing[str(digest)] = size
         self._event(digest, self.words.started)
 
     def advanced(self, digest: object, count: int) -> None:
-        pass
+        with self._lock:
+            before = self._missing.get(str(digest), 0)
+            self._missing[str(digest)] = before - count
+        if before > 0 and before <= count:
+            self._event(digest, self.words.moved)
 
     def unpacking(self, digest: object) -> None:
-        self._event(digest, self.words.moved)
+        """It has begun, which it does with the first bytes: what is moving is of more interest."""
 
     def layer_done(self, digest: object, cached: bool) -> None:
         self._event(digest, self.words.cached if cached else self.words.done)

@@ -86,11 +86,12 @@ def test_a_layer_shows_bytes_and_rate_then_what_is_made_of_it(monkeypatch: pytes
     with watched(screen, monkeypatch) as shown:
         shown.resolved("docker.io/library/nginx:latest", DIGESTS[0])
         shown.layer_started(DIGESTS[0], 80_000_000)
+        shown.unpacking(DIGESTS[0])  # it begins with the first bytes
         for _piece in range(4):
             shown.advanced(DIGESTS[0], 10_000_000)
         assert screen.shown()[0] == "latest: Pulling from library/nginx"
         assert re.fullmatch(r"000000000000: Downloading  \[=+> +\] 40MB/80MB +[0-9.]+MB/s", screen.shown()[1])
-        shown.unpacking(DIGESTS[0])
+        shown.advanced(DIGESTS[0], 40_000_000)
         assert screen.shown()[1] == "000000000000: Unpacking"
         shown.layer_done(DIGESTS[0], False)
         shown.layer_done(DIGESTS[1], True)

@@ -24,9 +24,9 @@ def play(shown: progress.Lines) -> None:
 
     def fetch(digest: str) -> None:
         shown.layer_started(digest, 2_000_000)
+        shown.unpacking(digest)
         for _chunk in range(20):
             shown.advanced(digest, 100_000)
-        shown.unpacking(digest)
         shown.layer_done(digest, False)
 
     threads = [threading.Thread(target=fetch, args=(digest,)) for digest in DIGESTS[:2]]
@@ -94,7 +94,7 @@ def test_a_terminal_shows_a_bar_for_each_layer_and_is_left_as_it_was(monkeypatch
     os.close(ours)
     text = received.decode()
     assert "Downloading" in text
-    assert re.search(r"\[.*=.*\].* 2MB/2MB", text)
+    assert re.search(r"\[.*=.*\].* 1.9MB/2MB", text)
     frame = re.split(r"\x1b\[\d+A", text)[-1]
     assert len(re.findall("[ab]{12}: Pull complete", frame)) == 2
     assert "cccccccccccc: Already exists" in frame
