@@ -172,20 +172,25 @@ class _Run:
         # Daemons: an interrupted program must not wait for a thread that waits for another process.
         threads = [threading.Thread(target=self._work, args=(self._fetch_all,), daemon=True) for _ in range(fetching)]
         threads += [threading.Thread(target=self._work, args=(self._unpack_all, worker), daemon=True) for worker in workers]
+        started, patience = [], 10.0
         try:
             for thread in threads:
                 thread.start()
+                started.append(thread)
             for thread in threads:
                 while thread.is_alive() and not self._stop.is_set():
                     thread.join(0.5)
+        except BaseException:
+            patience = 0.1  # someone pressed Ctrl-C, and a thread that waits for the network does not hear of it
+            raise
         finally:
             self._stop.set()
             for arrival in self._arrivals.values():
                 if not arrival.complete:
                     arrival.end(0, failed=True)
-            for thread in threads:
-                thread.join(10)
-            if not any(thread.is_alive() for thread in threads):
+            for thread in started:  # an interrupt may come before the last one
+                thread.join(patience)
+            if not any(thread.is_alive() for thread in started):
                 for arrival in self._arrivals.values():
                     arrival.close()
         if self._error is not None:

@@ -48,7 +48,12 @@ class Worker:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._ended = True
         number = theirs.fileno()
-        self._pid = userns.fork(user_namespace, lambda: _serve(number, user_namespace.mode, trash))
+        # The terminal sends SIGINT to the whole group: the child is not to meet it before it ignores it.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._pid = userns.fork(user_namespace, lambda: _serve(number, user_namespace.mode, trash))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
 
     def start(self, blob: int, directory: str, diff_id: Digest) -> None:
@@ -118,7 +123,8 @@ def _serve(number: int, mode: str, trash: str) -> int:
 def _leave_parent(keep: int) -> None:
     """Drop what was inherited: the parent's sockets and leases must end with the parent, and so must this process."""
     set_parent_death_signal(signal.SIGKILL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to the whole group; the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.umask(0)
     # What the parent left for the garbage collector must not be closed here: the numbers of its files are those of others soon.
