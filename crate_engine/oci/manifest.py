@@ -108,8 +108,10 @@ def _manifest(fields: Fields, document: dict[str, Any], kind: str) -> Manifest:
     _refuse(document, ("manifests",), "the manifest of one image")
     config = Descriptor.from_object(fields.members("config", required=True), "manifest: config", limit=limits.CONFIG_BYTES)
     if config.media_type not in media_types.CONFIGS:
+        artifact = fields.text("artifactType", limit=255)
         raise ImageError(
-            f"read manifest: {config.media_type!r} is no configuration of a container image",
+            f"read manifest: {config.media_type!r} is no configuration of a container image"
+            + (f": it is an artifact of the type {artifact!r}" if artifact else ""),
             hint="the name is that of another kind of artifact",
         )
     entries = fields.array("layers", required=True, limit=limits.LAYERS)
