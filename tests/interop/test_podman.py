@@ -70,9 +70,9 @@ def podman(account: Account, bin_directory: Path, base: Path) -> Podman:
 
 
 @pytest.fixture(scope="module")
-def podman_as_root(ourselves: Account, bin_directory: Path, base: Path) -> Podman:
+def podman_as_root(ourselves: Account, bin_directory: Path, base: Path, request: pytest.FixtureRequest) -> Podman:
     host.need_root()
-    return _podman(ourselves, bin_directory, base / "podman-cgroups")
+    return _podman(ourselves, bin_directory, base / f"podman-{request.module.__name__.rpartition('.')[2]}")
 
 
 @pytest.fixture(autouse=True)

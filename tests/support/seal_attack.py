@@ -62,15 +62,22 @@ class Attack:
             self._note("programs", self.held[fd])
 
     def _look_closer(self, name: str) -> None:
-        """What would lead to the host: another root, a descriptor of a directory."""
+        """What would lead to the host: another root, a descriptor of a directory that is not the container's own by its name."""
         try:
             if self._identity(os.stat(f"/proc/{name}/root")) != self.root:
                 self._note("roots", os.readlink(f"/proc/{name}/exe"))
             for fd in os.listdir(f"/proc/{name}/fd"):
-                if stat.S_ISDIR(os.stat(f"/proc/{name}/fd/{fd}").st_mode):
-                    self._note("directories", os.readlink(f"/proc/{name}/fd/{fd}"))
+                status = os.stat(f"/proc/{name}/fd/{fd}")
+                if stat.S_ISDIR(status.st_mode) and not self._is_own(status, path := os.readlink(f"/proc/{name}/fd/{fd}")):
+                    self._note("directories", path)
         except OSError:
             return
+
+    def _is_own(self, status: os.stat_result, path: str) -> bool:
+        try:
+            return self._identity(os.stat(path)) == self._identity(status)
+        except OSError:
+            return False
 
     def write(self) -> None:
         for fd, path in list(self.held.items()):

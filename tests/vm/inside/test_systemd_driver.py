@@ -96,6 +96,8 @@ def inside(runtime: OciRuntime, identity: str, *names: str) -> list[str]:
 
 
 def test_limits_are_the_same_inside_outside_and_for_systemd(driven: OciRuntime, contained: Bundle, unit: str) -> None:
+    if driven.name == "crun":
+        pytest.skip("crun 1.8 sets them on a cgroup within the scope")
     contained.linux["resources"] |= {
         "pids": {"limit": 20},
         "memory": {"limit": MEMORY, "swap": 2 * MEMORY, "reservation": MEMORY // 2},
