@@ -100,15 +100,15 @@ class Registry:
 
     def _manifest(self, place: _Place, wanted: Digest | None, what: str) -> tuple[bytes, str, Digest]:
         try:
-            response = place.get(f"manifests/{wanted or place.reference.tag}", what, _ACCEPT)
+            content, response = _document(
+                place, f"manifests/{wanted or place.reference.tag}", limits.MANIFEST_BYTES, what, _ACCEPT
+            )
         except ImageNotFound as error:
             if wanted is None:
                 raise ImageNotFound(str(error), hint=self._tags(place) or error.hint) from error
             raise
-        with response:
-            content = _document(response, limits.MANIFEST_BYTES, what, place.registry)
-            media_type = response.header("content-type").partition(";")[0].strip()
-            announced = response.header("docker-content-digest")
+        media_type = response.header("content-type").partition(";")[0].strip()
+        announced = response.header("docker-content-digest")
         found = Digest.of(content)
         if wanted is not None and not wanted.matches(content):
             raise DigestMismatch(f"{what}: the registry sent a manifest with the digest {found} for {wanted}")
@@ -121,8 +121,7 @@ class Registry:
         what = f"pull {reference.familiar}: blob {descriptor.digest}"
 
         def read(place: _Place) -> bytes:
-            with place.get(f"blobs/{descriptor.digest}", what) as response:
-                content = _document(response, descriptor.size, what, place.registry)
+            content, _ = _document(place, f"blobs/{descriptor.digest}", descriptor.size, what)
             if len(content) != descriptor.size or not descriptor.digest.matches(content):
                 raise DigestMismatch(f"{what}: the registry sent something else")
             return content
@@ -161,7 +160,7 @@ class Registry:
                 return
         for _ in range(limits.REFERRER_PAGES):
             with response:
-                yield _document(response, limits.MANIFEST_BYTES, what, place.registry)
+                yield _content(response, limits.MANIFEST_BYTES, what, place.registry)
             following = _NEXT.search(response.header("link"))
             if following is None:
                 return
@@ -260,11 +259,27 @@ class _Transfer:
         return 0
 
 
-def _document(response: Response, limit: int, what: str, registry: str) -> bytes:
+def _document(place: _Place, kind: str, limit: int, what: str, headers: dict[str, str] | None = None) -> tuple[bytes, Response]:
+    """The whole body, and the response that it came with, closed. A body that breaks off is asked for again."""
+    for attempt in range(1, limits.ATTEMPTS):
+        with place.get(kind, what, headers) as response:
+            try:
+                return _limited(read_all(response, limit), limit, what), response
+            except Broken:
+                pass
+        session._sleep(attempt, None)
+    with place.get(kind, what, headers) as response:
+        return _content(response, limit, what, place.registry), response
+
+
+def _content(response: Response, limit: int, what: str, registry: str) -> bytes:
     try:
-        content = read_all(response, limit)
+        return _limited(read_all(response, limit), limit, what)
     except Broken as broken:
         raise refusals.unreachable(what, registry, broken) from broken
+
+
+def _limited(content: bytes | None, limit: int, what: str) -> bytes:
     if content is None:
         raise ImageError(f"{what}: the answer is larger than the {limit} bytes allowed")
     return content

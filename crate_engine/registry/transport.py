@@ -93,9 +93,19 @@ class Response:
 
 
 class _Answer(http.client.HTTPResponse):
-    """http.client skips informational answers (100 Continue) as long as they come, which may be for ever."""
+    """http.client skips informational answers (100 Continue) as long as they come, and waits for headers byte by byte: either may be for ever."""
 
     _seen = 0
+
+    def begin(self) -> None:
+        file = self.fp
+        lines: Any = _Lines(file, time.monotonic() + limits.STALL_SECONDS)
+        self.fp = lines
+        try:
+            super().begin()
+        finally:
+            if self.fp is lines:
+                self.fp = file
 
     def _read_status(self) -> tuple[str, int, str]:
         self._seen += 1
@@ -103,6 +113,27 @@ class _Answer(http.client.HTTPResponse):
             raise http.client.HTTPException(f"more than {limits.INFORMATIONAL} informational answers")
         status: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
         return status
+
+
+class _Lines:
+    """The lines of a buffered file, until a moment of the monotonic clock."""
+
+    def __init__(self, file: Any, end: float) -> None:
+        self._file = file
+        self._end = end
+        self.close = file.close
+
+    def readline(self, limit: int) -> bytes:
+        line = b""
+        while len(line) < limit and not line.endswith(b"\n"):
+            if time.monotonic() > self._end:
+                raise TimeoutError("timed out")
+            waiting = self._file.peek(1)  # at most one read from the socket
+            if not waiting:
+                break
+            length = waiting.find(b"\n") + 1 or len(waiting)
+            line += self._file.read(min(length, limit - len(line)))
+        return line
 
 
 class Wire:
@@ -303,5 +334,7 @@ def _innermost(error: BaseException) -> BaseException:
 
 def _cause(error: BaseException) -> str:
     inner = _innermost(error)
+    if type(inner).__name__ == "IncompleteRead":  # http.client's and urllib3's
+        return "the connection ended too early"
     text = getattr(inner, "strerror", None) or str(inner) or type(inner).__name__
     return "timed out" if "timed out" in text.lower() else text
