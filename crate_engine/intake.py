@@ -101,6 +101,7 @@ def take_in(
     images, layers = ImageStore(store), LayerStore(store, user_namespace)
     with ExitStack() as stack:
         with lock(store, "image"):
+            images.begin()
             stack.enter_context(leases.protect(store, [*blobs, *config.diff_ids]))
         killed = leases.sweep(store)
         images.blobs.sweep(set(blobs))

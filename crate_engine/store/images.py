@@ -244,6 +244,11 @@ class ImageStore:
         except ImageError as error:
             raise StoreError(f"read {path}: {error}", hint="crate system check --repair") from error
 
+    def begin(self) -> None:
+        """Write the index of an empty store, so that one that has blobs and no index is a damaged one. The caller holds the lock `image`."""
+        if not os.path.exists(f"{self._store.oci}/{layout.INDEX}") and not self.blobs.all():
+            self.write(())
+
     def write(self, entries: tuple[Descriptor, ...], *, keep_previous: bool = True) -> None:
         """Make these the whole index; the one before stays beside it, for a repair. The caller holds the lock `image`."""
         directory = self._store.oci

@@ -107,6 +107,8 @@ def _remove(images: ImageStore, store: Store, gone: Unneeded) -> None:
     _discard(store, gone.layers)
     for digest in gone.blobs:
         images.blobs.remove(digest)
+    if gone.certain:
+        leases.sweep(store)  # what killed pulls had brought is gone
 
 
 def _discard(store: Store, layers: Iterable[Digest]) -> None:

@@ -28,7 +28,7 @@ class Depot:
         server.image("app", "1", layers=LAYERS, docker=True)
         self.image = f"{server.host}/app:1"
         crate("pull", "-q", self.image, env=self.environment)
-        self.manifest = json.loads(self.blob(self.entries[0]["digest"]).read_bytes())
+        self.manifest: dict[str, Any] = json.loads(self.blob(self.entries[0]["digest"]).read_bytes())
 
     environment = {"NO_PROXY": "127.0.0.1"}
 
@@ -100,7 +100,7 @@ def zero(path: Path) -> None:
     path.write_bytes(bytes(path.stat().st_size))
 
 
-DAMAGE: dict[str, tuple[Callable[[Depot], None], str, str, bool, int]] = {
+DAMAGE: dict[str, tuple[Callable[[Depot], object], str, str, bool, int]] = {
     # what is done, kind, problem, whether only a thorough look finds it, how many blobs the repair fetches
     "a blob that is cut short": (lambda d: cut(d.layer_blob()), "blob", r"has \d+ bytes, not", False, 1),
     "a blob that is missing": (lambda d: d.layer_blob().unlink(), "blob", "missing", False, 1),
@@ -115,7 +115,7 @@ DAMAGE: dict[str, tuple[Callable[[Depot], None], str, str, bool, int]] = {
     "a layer without its record": (lambda d: (d.layers()[0] / "layer.json").unlink(), "layer", "no record", False, 0),
     "a layer with a damaged record": (lambda d: zero(d.layers()[0] / "layer.json"), "layer", "damaged", False, 0),
     "a layer with another's record": (
-        lambda d: shutil.copy(d.layers()[1] / "layer.json", d.layers()[0] / "layer.json") and None,
+        lambda d: shutil.copy(d.layers()[1] / "layer.json", d.layers()[0] / "layer.json"),
         "layer",
         "another layer",
         False,
@@ -124,7 +124,7 @@ DAMAGE: dict[str, tuple[Callable[[Depot], None], str, str, bool, int]] = {
     "a layer without its tree": (lambda d: shutil.rmtree(d.layers()[0] / "fs"), "layer", "tree is missing", False, 0),
     "a file that was changed": (lambda d: flip(d.layer_of("bin/a") / "fs/bin/a"), "layer", "/bin/a: its content", True, 0),
     "a file that is missing": (lambda d: (d.layer_of("bin/a") / "fs/bin/a").unlink(), "layer", "/bin/a is missing", True, 0),
-    "a file that came": (lambda d: (d.layer_of("bin/a") / "fs/bin/b").write_text("") and None, "layer", "/bin/b is not", True, 0),
+    "a file that came": (lambda d: (d.layer_of("bin/a") / "fs/bin/b").write_text(""), "layer", "/bin/b is not", True, 0),
     "a lock that is a directory": (lambda d: (d.crate.root / "locks/layer-x").mkdir(), "lock", "no lock file", False, 0),
 }
 
