@@ -94,17 +94,16 @@ def _is_no_image(entry: Descriptor) -> bool:
 
 
 def _label(entry: Descriptor) -> str:
-    return entry.annotations.get(CONTAINERD_NAME) or entry.annotations.get(layout.REFERENCE_NAME, "")
+    """Programs that give an entry another `ref.name` may leave the full name behind that it had before: then that is none."""
+    full, label = entry.annotations.get(CONTAINERD_NAME, ""), entry.annotations.get(layout.REFERENCE_NAME, "")
+    return full if not label or full == label or full.endswith(f":{label}") else label
 
 
 def _name(entry: Descriptor) -> Reference | None:
     """A tag alone is no name: which repository it belongs to, only who wrote the layout knows."""
-    text = entry.annotations.get(CONTAINERD_NAME, "")
-    label = entry.annotations.get(layout.REFERENCE_NAME, "")
-    if not text and (":" in label or "/" in label):
-        text = label
+    text = _label(entry)
     try:
-        name = Reference.parse(text) if text else None
+        name = Reference.parse(text) if ":" in text or "/" in text else None
     except InvalidReference as error:
         raise ImageError(f"read {layout.INDEX}: {error}") from error
     return name if name is None or name.tag is None or name.digest is None else name.with_digest(name.digest)
