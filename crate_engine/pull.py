@@ -160,10 +160,27 @@ def _pull(
             if digest is not None and reference.with_digest(digest) in image.repo_digests:
                 if progress is not None:
                     progress.resolved(reference, digest)
+                _tidy(store, user_namespace)
                 return image
         return _bring_in(store, registry, reference, platform, user_namespace, progress, digest)
     finally:
         registry.close()
+
+
+def _tidy(store: Store, user_namespace: UserNamespace) -> None:
+    """Remove what a killed pull has left, but for the blobs that one of its images could be continued from."""
+    if not os.listdir(store.ingest) and not os.listdir(store.trash):
+        return
+    from crate_engine.layers.store import empty_trash
+    from crate_engine.store import leases
+    from crate_engine.store.locks import lock
+
+    killed = leases.sweep(store)
+    LayerStore(store, user_namespace).sweep()
+    if killed:
+        with lock(store, "image"):
+            ImageStore(store).prune()
+    empty_trash(store, user_namespace)
 
 
 def _whole(store: Store, reference: Reference, platform: Platform, user_namespace: UserNamespace) -> Image | None:

@@ -21,6 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from crate_engine.registry.transport import Response
 
+_UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 _SHOWN = 300  # characters of what a registry says
 
 
@@ -101,11 +102,9 @@ def _waiting(response: Response) -> str:
 
 def duration(seconds: float) -> str:
     """Roughly, in words: `6 hours`."""
-    for length, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= length:
-            count = round(seconds / length)
-            return f"{count} {unit}{'s' if count != 1 else ''}"
-    return f"{max(1, round(seconds))} seconds"
+    length, unit = next((one for one in _UNITS if seconds >= one[0]), _UNITS[-1])
+    count = max(1, round(seconds / length))
+    return f"{count} {unit}{'s' if count != 1 else ''}"
 
 
 def _said(response: Response) -> str:
