@@ -164,9 +164,12 @@ def _through_program(blocks: Iterator[bytes], program: str) -> Iterator[bytes]:
     feeder = threading.Thread(target=feed, daemon=True)
     feeder.start()
     try:
-        while chunk := child.stdout.read(_CHUNK):
+        while chunk := child.stdout.read1(_CHUNK):  # type: ignore[attr-defined]  # it is buffered
             yield chunk
-        feeder.join()
+        if child.stdin.closed:
+            feeder.join()
+        else:
+            child.kill()  # it gave up before the end: the feeder may be waiting for a block, and the program for the feeder
         if failures:
             raise failures[0]
         if child.wait():

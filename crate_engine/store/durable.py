@@ -193,7 +193,10 @@ def _move_up(directory: int, name: bytes, top: int, shown: str) -> None:
 def _failed(shown: str, error: OSError) -> StoreError:
     if error.errno in (errno.EXDEV, errno.EBUSY):
         return StoreError(f"remove {shown}: something is mounted there", hint="unmount it and try again")
-    return StoreError(f"remove {shown}: {error.strerror}")
+    # As after a change of /etc/subuid: an ordinary user cannot remove what belongs to ids that were theirs.
+    denied = error.errno in (errno.EACCES, errno.EPERM) and os.geteuid() == 0
+    hint = "it belongs to ids that this user namespace does not map; root of the host can remove it" if denied else None
+    return StoreError(f"remove {shown}: {error.strerror}", hint=hint)
 
 
 def _discard(path: str) -> None:

@@ -6,9 +6,11 @@ import gzip
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -110,8 +112,8 @@ def test_other_formats_are_named(start: bytes) -> None:
 @pytest.fixture(params=["library", "program"])
 def zstd_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "program":
-        monkeypatch.setattr(decompress, "_zstd_library", lambda: None)
-    elif decompress._zstd_library() is None:
+        monkeypatch.setattr(decompress, "zstd_library", lambda: None)
+    elif decompress.zstd_library() is None:
         pytest.skip("needs Python 3.14 or backports.zstd")
     return str(request.param)
 
@@ -142,6 +144,25 @@ def test_damaged_zstd_is_refused_and_leaves_no_process(damage: str) -> None:
 
 
 @zstd
+def test_a_decompressor_that_is_killed_is_an_error_and_no_zombie(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decompress, "zstd_library", lambda: None)
+    before = children()
+    blocks = pieces(compressed_by_zstd(CONTENT), 65536)
+
+    def killing() -> Iterator[bytes]:
+        yield blocks[0]
+        for task in Path("/proc/self/task").glob("*/children"):
+            for pid in task.read_text().split():
+                if Path(f"/proc/{pid}/comm").read_text() == "zstd\n":
+                    os.kill(int(pid), signal.SIGKILL)
+        yield from blocks[1:]
+
+    with pytest.raises(LayerError, match="zstd data"):
+        list(inflate(killing()))
+    assert children() == before
+
+
+@zstd
 @pytest.mark.usefixtures("zstd_by")
 def test_zstd_windows_beyond_the_limit_are_refused() -> None:
     # A hand-made frame header: a window of 2 GiB.
@@ -151,7 +172,7 @@ def test_zstd_windows_beyond_the_limit_are_refused() -> None:
 
 
 def test_without_any_zstd_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decompress, "_zstd_library", lambda: None)
+    monkeypatch.setattr(decompress, "zstd_library", lambda: None)
     monkeypatch.setattr(decompress, "_ZSTD_PROGRAMS", ())
     with pytest.raises(LayerError) as failure:
         whole(b"\x28\xb5\x2f\xfd" + bytes(20))
