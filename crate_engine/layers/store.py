@@ -125,7 +125,7 @@ class LayerStore:
         """Every layer here, complete or not."""
         found = {}
         for family in self._families:
-            for name in os.listdir(self._parent(family)):
+            for name in self._names(family):
                 found[name] = Digest("sha256", name)
         return list(found.values())
 
@@ -136,8 +136,8 @@ class LayerStore:
     def damaged(self) -> Iterator[tuple[str, str, str]]:
         """(family, hexadecimal diff id, problem) of every layer here; the problem is empty where its record and its tree are there."""
         for family in self._families:
-            for name in sorted(os.listdir(self._parent(family))):
-                yield family, name, _problem(f"{self._parent(family)}/{name}", name)
+            for name in self._names(family):
+                yield family, name, _problem(f"{self._store.layers}/{family}/{name}", name)
 
     def take_apart(self, family: str, name: str) -> None:
         """Let a damaged layer count as missing, so that it is unpacked again; what stands on its tree keeps it until then."""
@@ -151,7 +151,7 @@ class LayerStore:
     def discard(self, diff_id: Digest) -> None:
         """Put a layer into the trash; `empty_trash` frees the space."""
         for family in self._families:
-            path = f"{self._parent(family)}/{diff_id.hex}"
+            path = f"{self._store.layers}/{family}/{diff_id.hex}"
             if os.path.lexists(path):
                 durable.move_to_trash(path, self._store.trash)
 
@@ -160,6 +160,13 @@ class LayerStore:
         for name in os.listdir(self._store.ingest):
             if name.endswith(_UNPACKING) and not leases.is_claimed(self._store, name.partition(".")[0]):
                 durable.move_to_trash(f"{self._store.ingest}/{name}", self._store.trash)
+
+    def _names(self, family: str) -> list[str]:
+        """Of layers in one family; on a full disk its directory may be missing, and cannot be made."""
+        try:
+            return sorted(os.listdir(f"{self._store.layers}/{family}"))
+        except FileNotFoundError:
+            return []
 
     def _parent(self, family: str) -> str:
         path = f"{self._store.layers}/{family}"
