@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,9 +71,9 @@ def podman(account: Account, bin_directory: Path, base: Path) -> Podman:
 
 
 @pytest.fixture(scope="module")
-def podman_as_root(ourselves: Account, bin_directory: Path, base: Path, request: pytest.FixtureRequest) -> Podman:
+def podman_as_root(ourselves: Account, bin_directory: Path, base: Path) -> Podman:
     host.need_root()
-    return _podman(ourselves, bin_directory, base / f"podman-{request.module.__name__.rpartition('.')[2]}")
+    return _podman(ourselves, bin_directory, Path(tempfile.mkdtemp(prefix="p-", dir=base)))
 
 
 @pytest.fixture(autouse=True)
