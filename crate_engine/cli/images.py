@@ -54,12 +54,18 @@ def images(
     with session.engine() as engine:
         chosen = _filter(engine, texts, now) if texts else None
         known = [image for image in engine.listed_images() if chosen is None or chosen(image)]
-    known.sort(key=lambda image: _moment(image.created), reverse=True)
+    moments = {image.id: _moment(image.created) for image in known}
+    known.sort(key=lambda image: moments[image.id], reverse=True)
     if quiet and format in (None, "", "table"):
         lines = (_id(image, whole=no_trunc) for image in known for _name in _names(image, chosen))
         sys.stdout.write("".join(f"{line}\n" for line in lines))
         return 0
-    rows = [row for image in known for row in _rows(image, chosen, now, whole=no_trunc)]
+    whole_rows = digests or format not in (None, "", "table")
+    rows = [
+        _row(image, name, moments[image.id], now, whole_id=no_trunc, every_field=whole_rows)
+        for image in known
+        for name in _names(image, chosen)
+    ]
     columns = ("Repository", "Tag", *(["Digest"] if digests else []), "ID", "CreatedSince", "Size")
     sys.stdout.write(listing.shown(rows, HEADERS, columns, form=format, heading=not noheading))
     return 0
@@ -165,28 +171,26 @@ def _names(image: Listed, chosen: ImageFilter | None) -> list[Reference | None]:
     return [name for name in names if chosen is None or chosen.shows(name)] or [None]
 
 
-def _rows(image: Listed, chosen: ImageFilter | None, now: float, *, whole: bool) -> list[dict[str, Any]]:
-    made = _moment(image.created)
+def _row(image: Listed, name: Reference | None, made: float, now: float, *, whole_id: bool, every_field: bool) -> dict[str, Any]:
+    """What the table shows, or every field."""
     size = render.size(image.size)
-    common = {
+    row = {
+        "CreatedSince": f"{render.age(now - made)} ago" if made else _NOT_COUNTED,
+        "ID": _id(image, whole=whole_id),
+        "Repository": name.familiar_name if name else NONE,
+        "Size": size,
+        "Tag": (name.tag if name else None) or NONE,
+    }
+    if not every_field:
+        return row
+    return row | {
         "Containers": _NOT_COUNTED,
         "CreatedAt": _local(made) if made else _NOT_COUNTED,
-        "CreatedSince": f"{render.age(now - made)} ago" if made else _NOT_COUNTED,
-        "ID": _id(image, whole=whole),
+        "Digest": _digest(image, name),
         "SharedSize": _NOT_COUNTED,
-        "Size": size,
         "UniqueSize": _NOT_COUNTED,
         "VirtualSize": size,
     }
-    return [
-        common
-        | {
-            "Digest": _digest(image, name),
-            "Repository": name.familiar_name if name else NONE,
-            "Tag": (name.tag if name else None) or NONE,
-        }
-        for name in _names(image, chosen)
-    ]
 
 
 def _local(moment: float) -> str:

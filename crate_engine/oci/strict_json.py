@@ -93,6 +93,16 @@ def _children(node: object) -> list[Any]:
     return [value for value in values if isinstance(value, (dict, list))]
 
 
+_FOLDED: dict[frozenset[str], frozenset[str]] = {}
+
+
+def _folded(known: frozenset[str]) -> frozenset[str]:
+    """Made once: index.json has an object of the same fields for every image."""
+    if known not in _FOLDED:
+        _FOLDED[known] = frozenset(name.casefold() for name in known)
+    return _FOLDED[known]
+
+
 class Fields:
     """Typed reading of one object's known fields; every wrong type is an ImageError with the place in it. null counts as absent."""
 
@@ -102,9 +112,8 @@ class Fields:
         """`known` are all the field names that this object has a meaning for; `where` is its place, like `manifest: layers[2]`."""
         if not isinstance(document, dict):
             raise ImageError(f"{where}: must be an object")
-        folded = {name.casefold() for name in known}
         for name in document:
-            if name not in known and name.casefold() in folded:
+            if name not in known and name.casefold() in _folded(known):
                 raise ImageError(f"{where}: the field {name[:64]!r} differs only in case from a known one")
         self._object = document
         self._where = where
@@ -167,7 +176,8 @@ class Fields:
         values = self.members(name)
         for key, value in values.items():
             self._check_text(name, key, limits.CONFIG_TEXT)
-            self._check_text(f"{name}.{shown(key)}", value, limits.CONFIG_TEXT)
+            if not (isinstance(value, str) and value.isascii() and len(value) <= limits.CONFIG_TEXT and "\0" not in value):
+                self._check_text(f"{name}.{shown(key)}", value, limits.CONFIG_TEXT)  # the name is only made where it is needed
         return dict(values)
 
     def _check_text(self, name: str, value: object, limit: int) -> None:

@@ -23,14 +23,22 @@ _ID = re.compile("[0-9a-f]{64}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """What an image's `Image` has under the same names; `digest` is that of its manifest."""
+    """What an image's `Image` has under the same names; `digest` is that of its manifest, `entries` are those of index.json."""
 
     id: str
     names: tuple[Reference, ...]
-    repo_digests: tuple[Reference, ...]
     created: str
     size: int
     digest: Digest
+    entries: tuple[Descriptor, ...]
+
+    @property
+    def repo_digests(self) -> tuple[Reference, ...]:
+        """Worked out when asked for, as most lists show none; there are none where an annotation of another program is no digest."""
+        try:
+            return index.repo_digests(list(self.entries))
+        except ImageError:
+            return ()
 
 
 def of(images: ImageStore) -> list[Listed]:
@@ -58,15 +66,14 @@ def _annotated(entries: list[Descriptor]) -> Listed | None:
     if index.CREATED not in said or not _ID.fullmatch(identity) or not (size.isascii() and size.isdigit()):
         return None
     names = tuple(reference for entry in entries if (reference := index.reference_of(entry)))
-    return Listed(identity, names, index.repo_digests(entries), created, int(size), entries[-1].digest)
+    return Listed(identity, names, created, int(size), entries[-1].digest, tuple(entries))
 
 
 def _read(images: ImageStore, entries: list[Descriptor]) -> Listed:
     image = images.read(entries)
-    return Listed(image.id, image.names, image.repo_digests, image.created, image.size, image.descriptor.digest)
+    return Listed(image.id, image.names, image.created, image.size, image.descriptor.digest, tuple(entries))
 
 
 def _joined(first: Listed, second: Listed) -> Listed:
     """Two manifests of one configuration are one image: the same layers, compressed in another way."""
-    names, digests = first.names + second.names, first.repo_digests + second.repo_digests
-    return Listed(first.id, names, digests, first.created, first.size, first.digest)
+    return Listed(first.id, first.names + second.names, first.created, first.size, first.digest, first.entries + second.entries)
