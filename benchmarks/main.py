@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import breakdown, engine, pull, runtime, table, unpack
+from benchmarks import breakdown, engine, images, pull, runtime, table, unpack
 from benchmarks.measure import Failed, Row
 from benchmarks.place import Place, install, make_place, memory_directory
 
@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks/run", description=__doc__)
     parser.add_argument("-n", type=int, default=_TURNS, help=f"turns of each row (default {_TURNS}); long rows take a quarter")
     parser.add_argument(
-        "--only", choices=("run", "engine", "unpack", "pull"), action="append", help="measure this; may be repeated"
+        "--only", choices=("run", "engine", "images", "unpack", "pull"), action="append", help="measure this; may be repeated"
     )
     parser.add_argument(
         "--user", metavar="NAME", help="as root: measure once more as this ordinary user, who needs subordinate ids"
@@ -109,7 +109,7 @@ def _as_user(options: argparse.Namespace, directory: Path, programs: Path) -> li
 
 
 def _measure(options: argparse.Namespace, place: Place) -> list[dict[str, Any]]:
-    wanted = options.only or ["run", "engine", "unpack", "pull"]
+    wanted = options.only or ["run", "engine", "images", "unpack", "pull"]
     print(f"\nAs {place.label}:")
     documents: list[dict[str, Any]] = []
 
@@ -124,6 +124,8 @@ def _measure(options: argparse.Namespace, place: Place) -> list[dict[str, Any]]:
             print(*breakdown.lines(place), sep="\n", flush=True)
     if "engine" in wanted:
         take(engine.rows(place))
+    if "images" in wanted:
+        take(images.rows(place))
     if "unpack" in wanted:
         try:
             take(unpack.rows(place))

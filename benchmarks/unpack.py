@@ -41,7 +41,7 @@ def lines(place: Place) -> list[str]:
     path, _ = _write(place, "whole", [debian_layer(place)])[0]
     target = place.directory / "parts"
     try:
-        said = place.runner.call(_python(place), str(_PROGRAM), "--parts", str(target), path, "sha256:" + "0" * 64)
+        said = place.runner.call(python(place), str(_PROGRAM), "--parts", str(target), path, "sha256:" + "0" * 64)
     finally:
         remove_tree(target)
     parts: dict[str, float] = json.loads(said)
@@ -55,7 +55,7 @@ def _contenders(place: Place, layers: list[tuple[str, str]], *, with_zlib: bool)
     words = [word for layer in layers for word in layer]
 
     def ours(*flags: str) -> Callable[[str], list[list[str]]]:
-        return lambda turn: [[_python(place), str(_PROGRAM), *flags, f"{place.directory}/{turn}", *words]]
+        return lambda turn: [[python(place), str(_PROGRAM), *flags, f"{place.directory}/{turn}", *words]]
 
     def clean(turn: str) -> None:
         remove_tree(place.directory / turn)
@@ -77,7 +77,7 @@ def _contenders(place: Place, layers: list[tuple[str, str]], *, with_zlib: bool)
     return found
 
 
-def _python(place: Place) -> str:
+def python(place: Place) -> str:
     return str(place.bin / "python3")
 
 
