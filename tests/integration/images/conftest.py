@@ -40,18 +40,36 @@ if request["hurry"]:
     session._sleep = lambda attempt, delay: None
 store = Store.open(request["root"], request["run"])
 ids = userns.choose()
-try:
-    image = pull.pull(
-        store, request["image"], policy=request["policy"], user_namespace=ids, access=Access(tuple(request["insecure"])),
-        platform=Platform.parse(request["platform"]) if request["platform"] else None,
-    )
-    answer = {
+
+
+def answer(name):
+    try:
+        image = pull.pull(
+            store, name, policy=request["policy"], user_namespace=ids, access=Access(tuple(request["insecure"])),
+            platform=Platform.parse(request["platform"]) if request["platform"] else None,
+        )
+    except CrateError as error:
+        return {"error": type(error).__name__, "message": str(error), "hint": error.hint}
+    return {
         "id": image.id, "names": [name.familiar for name in image.names], "size": image.size, "platform": str(image.platform),
         "repo_digests": [name.familiar for name in image.repo_digests], "layers": LayerStore(store, ids).directories(image),
     }
-except CrateError as error:
-    answer = {"error": type(error).__name__, "message": str(error), "hint": error.hint}
-print(json.dumps(answer))
+
+
+print(json.dumps([answer(name) for name in request["images"]]))
+"""
+
+
+_CHECK = """
+import json, sys
+request = json.loads(sys.argv[1])
+sys.path[:0] = request["path"]
+from crate_engine.store.paths import Store
+from crate_engine.system import userns
+from crate_engine.upkeep import repair
+
+report = repair.check(Store.open(request["root"], request["run"]), userns.choose(), full=True)
+print(json.dumps([[str(finding), finding.damage] for finding in report.findings]))
 """
 
 
@@ -197,8 +215,7 @@ class Puller:
 
     def start(
         self,
-        image: str,
-        *,
+        *images: str,
         policy: str = "always",
         platform: str = "",
         insecure: tuple[str, ...] = (),
@@ -209,7 +226,7 @@ class Puller:
             "path": sys.path,
             "root": str(self.root),
             "run": str(self.run),
-            "image": image,
+            "images": images,
             "policy": policy,
             "platform": platform,
         }
@@ -218,11 +235,18 @@ class Puller:
         return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self.environment)
 
     @staticmethod
-    def finish(process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    def finish_all(process: subprocess.Popen[bytes]) -> list[dict[str, Any]]:
         output, errors = process.communicate(timeout=120)
         assert errors == b"", errors.decode()
-        answered: dict[str, Any] = json.loads(output)
+        answered: list[dict[str, Any]] = json.loads(output)
         return answered
+
+    def finish(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:
+        return self.finish_all(process)[0]
+
+    def pull_all(self, *images: str, **options: Any) -> list[dict[str, Any]]:
+        """One after the other, in one process."""
+        return self.finish_all(self.start(*images, **options))
 
     def pull(self, image: str, **options: Any) -> dict[str, Any]:
         return self.finish(self.start(image, **options))
@@ -246,6 +270,13 @@ class Puller:
                 assert digest(path.read_bytes()) == f"sha256:{path.name}"
         for path in (self.root / "layers").glob("*/*"):
             assert (path / "layer.json").is_file()
+
+    def system_check(self) -> list[tuple[str, bool]]:
+        """What `system check --full` finds, and whether it is damage."""
+        request = {"path": sys.path, "root": str(self.root), "run": str(self.run)}
+        arguments = [sys.executable, "-I", "-c", _CHECK, json.dumps(request)]
+        output = subprocess.run(arguments, stdout=subprocess.PIPE, env=self.environment, check=True, timeout=120).stdout
+        return [(text, damage) for text, damage in json.loads(output)]
 
     def leftovers(self) -> list[str]:
         return [str(path) for name in ("ingest", "trash") for path in (self.root / name).glob("*")]
