@@ -13,9 +13,9 @@ import pytest
 from tests.vm.machine import Machine, NoMachine, booted
 
 _SLOWDOWN = 15
-_PART_SECONDS = 600
+_PART_SECONDS = 1500
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = pytest.mark.timeout(3600)
 
 
 @pytest.fixture(scope="module")
