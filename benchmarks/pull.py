@@ -47,7 +47,20 @@ def rows(place: Place, source: Registry) -> list[Row]:
     return [
         Row(SECTION, f"pull ({source.image})", [cold for cold, _ in pairs], share=0.25),
         Row(SECTION, "pull of an unchanged tag", [warm for _, warm in pairs if warm]),
+        Row(SECTION, "of that, Python's start and the import of an HTTP library", _imports(place)),
     ]
+
+
+def _imports(place: Place) -> list[Contender]:
+    """What an unchanged tag is asked about with, what everything else is pulled with, and what Python takes without either."""
+    site = next((place.bin.parent / "lib").glob("python3*/site-packages"))
+
+    def python(text: str) -> Callable[[str], list[list[str]]]:
+        program = f"import sys; sys.path.append({str(site)!r}); {text}"
+        return lambda turn: [[str(place.bin / "python3"), "-I", "-S", "-X", "utf8", "-c", program]]
+
+    texts = {"http.client": "import http.client", "requests": "import requests", "Python alone": "pass"}
+    return [Contender(name, python(text)) for name, text in texts.items()]
 
 
 Pair = tuple[Contender, Contender | None]
