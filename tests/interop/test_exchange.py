@@ -7,9 +7,8 @@ import json
 import os
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,6 +16,7 @@ from tests.conftest import Images
 from tests.support import host
 from tests.support.daemons import Containerd, Docker
 from tests.support.engine import Crate
+from tests.support.programs import Account
 from tests.support.registry import Registry
 
 FORMATS = ("docker-archive", "oci-archive", "oci-dir")
@@ -75,7 +75,9 @@ def transport(kind: str) -> str:
 def test_skopeo_reads_what_we_save(crate: Crate, made: str, place: Path, kind: str) -> None:
     path = save(crate, place, kind, made)
     reference = f"{transport(kind)}:{path}"
-    assert "sha256:" + hashlib.sha256(skopeo("inspect", "--config", "--raw", reference).encode()).hexdigest() == config_of(crate, made)
+    assert "sha256:" + hashlib.sha256(skopeo("inspect", "--config", "--raw", reference).encode()).hexdigest() == config_of(
+        crate, made
+    )
     if kind != "docker-archive":  # of those skopeo makes a manifest of its own
         assert "sha256:" + hashlib.sha256(skopeo("inspect", "--raw", reference).encode()).hexdigest() == manifest_of(crate, made)
     skopeo("copy", "--quiet", reference, f"dir:{place}/copied")
@@ -160,8 +162,7 @@ def test_push_and_pull_keep_the_digest(crate: Crate, made: str, registry: Regist
     crate("rmi", name)
 
 
-def test_podman_and_we_load_each_other(crate: Crate, made: str, place: Path, base: Path) -> None:
-    podman = _podman(crate, base / f"px-{crate.account.uid}")
+def test_podman_and_we_load_each_other(crate: Crate, made: str, place: Path, podman: Callable[..., str]) -> None:
     for kind in ("docker-archive", "oci-archive"):
         path = save(crate, place, kind, made)
         assert made in podman("load", "-i", str(path)), kind
@@ -176,17 +177,20 @@ def test_podman_and_we_load_each_other(crate: Crate, made: str, place: Path, bas
         podman("rmi", "-f", made, f"example.test/{kind}:3")
 
 
-def _podman(crate: Crate, directory: Path) -> Any:
-    """On a store of its own, whose path has to be short."""
+@pytest.fixture(scope="module")
+def podman(account: Account, base: Path) -> Callable[..., str]:
+    """On a store of its own, whose path has to be short. Its process that holds the user namespace stays for the module."""
+    directory = base / f"px-{account.uid}"
     directory.mkdir()
-    os.chown(directory, crate.account.uid, crate.account.gid)
+    os.chown(directory, account.uid, account.gid)
     places = ["--root", str(directory / "s"), "--runroot", str(directory / "r"), "--tmpdir", str(directory / "t")]
     modes = ["--cgroup-manager", "cgroupfs", "--events-backend", "none", "--storage-driver", "vfs"]
     program = [host.program("podman"), *places, *modes]
 
     def run(*words: str) -> str:
-        return crate.account.run([*program, *words], status=0, timeout=180).out
+        return account.run([*program, *words], status=0, timeout=180).out
 
+    run("info")
     return run
 
 
