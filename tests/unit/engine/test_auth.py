@@ -87,6 +87,11 @@ def test_an_identity_token_is_exchanged_and_not_put_into_an_address() -> None:
         "javascript:x",
         "https://a/\nHost: b",
         "https://ä/",
+        "https://[::1/token",
+        "https://a:99999999/t",
+        " https://a/t",
+        "\thttps://a/t",
+        "https://a/ t",
     ],
 )
 def test_token_services_must_be_https_addresses(realm: str) -> None:
@@ -141,3 +146,10 @@ def test_secrets_are_not_shown() -> None:
     assert "secret" not in repr(LOGIN)
     assert "token1" not in repr(Credentials(identity_token="token1"))
     assert "Basic" not in repr(TokenRequest("https://a", LOGIN.basic))
+
+
+def test_several_scopes_are_asked_for_at_once_and_none_too() -> None:
+    both = "repository:a:pull,push repository:b:pull"
+    request = next(authorize("r", parse_challenges('Bearer realm="https://a/t"'), both, None, insecure=False))
+    assert parse_qs(urlsplit(request.url).query) == {"scope": ["repository:a:pull,push", "repository:b:pull"]}
+    assert next(authorize("r", parse_challenges('Bearer realm="https://a/t"'), "", LOGIN, insecure=False)).url == "https://a/t"

@@ -109,3 +109,51 @@ def test_credential_helpers_are_asked(home: Path, monkeypatch: pytest.MonkeyPatc
     write(home / ".docker/config.json", {"credHelpers": {"a.io": "../../bin/sh"}})
     with pytest.raises(SettingsError, match="no valid name"):
         credentials.find("a.io", "x")
+
+
+def test_a_named_file_is_read_alone_and_must_be_there(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(home / ".docker/config.json", {"auths": {"a.io": entry("docker:1"), "b.io": entry("docker:1")}})
+    write(home / "named.json", {"auths": {"a.io": entry("named:1")}})
+    assert credentials.find("a.io", "x", authfile=str(home / "named.json")) == Credentials("named", "1")
+    assert credentials.find("b.io", "x", authfile=str(home / "named.json")) is None
+    with pytest.raises(SettingsError, match=r"missing\.json"):
+        credentials.find("a.io", "x", authfile=str(home / "missing.json"))
+    monkeypatch.setenv("DOCKER_CONFIG", str(home / "other"))
+    assert credentials.find("a.io", "x") is None
+
+
+def test_the_files_are_in_the_order_of_the_other_programs(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert credentials.files() == [
+        f"{home}/run/containers/auth.json",
+        f"{home}/.config/containers/auth.json",
+        f"{home}/.docker/config.json",
+        f"{home}/.dockercfg",
+    ]
+    monkeypatch.setenv("DOCKER_CONFIG", "/d")
+    assert credentials.files() == ["/d/config.json"]
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", "/r")
+    assert credentials.files() == ["/r"]
+    assert credentials.files("/f") == ["/f"]
+
+
+def test_dockers_first_file_is_read_last(home: Path) -> None:
+    write(home / ".dockercfg", {"https://a.io/v1/": entry("old:1") | {"email": "x"}, "b.io": entry("old:2")})
+    assert credentials.find("a.io", "x") == Credentials("old", "1")
+    write(home / ".docker/config.json", {"auths": {"a.io": entry("new:1")}})
+    assert credentials.find("a.io", "x") == Credentials("new", "1")
+    assert credentials.find("b.io", "x") == Credentials("old", "2")
+
+
+def test_a_fifo_in_place_of_the_file_does_not_hang(home: Path) -> None:
+    import os
+
+    (home / ".docker").mkdir()
+    os.mkfifo(home / ".docker/config.json")
+    assert credentials.find("a.io", "x") is None
+
+
+def test_a_huge_or_deep_file_is_refused(home: Path) -> None:
+    for document in ("[" * 100_000, " " * (2 << 20)):
+        write(home / ".docker/config.json", document)
+        with pytest.raises(SettingsError, match=r"config\.json"):
+            credentials.find("a.io", "x")
