@@ -21,6 +21,7 @@ from crate_runc.rules.shapes import (
     list_of,
     map_of,
     one_of,
+    passes,
     quoted,
     string,
 )
@@ -67,11 +68,7 @@ def _namespace_path(value: Any, where: str, report: Report) -> None:
 
 def _id_mappings(value: Any, where: str, report: Report) -> None:
     """No wrap past 2^32 and no overlap on either side; the kernel would refuse both, with nothing but EINVAL."""
-    before: list[BundleError] = []
-    _ID_MAPPINGS(value, where, before.append)
-    for error in before:
-        report(error)
-    if before:
+    if not passes(_ID_MAPPINGS, value, where, report):
         return
     if len(value) > MAX_MAPPINGS:
         report(BundleError(where, f"{len(value)} mappings; the kernel takes {MAX_MAPPINGS}"))

@@ -17,6 +17,7 @@ from crate_runc.rules.shapes import (
     integer,
     list_of,
     one_of,
+    passes,
     quoted,
     string,
 )
@@ -86,11 +87,7 @@ def _rlimits(value: Any, where: str, report: Report) -> None:
 
 def _capabilities(value: Any, where: str, report: Report) -> None:
     """Words that no kernel knows are for the runtime to ignore with a warning ("Process", capabilities); this one the kernel refuses with EPERM."""
-    before: list[BundleError] = []
-    _CAPABILITIES(value, where, before.append)
-    for error in before:
-        report(error)
-    if before:
+    if not passes(_CAPABILITIES, value, where, report):
         return
     permitted = value.get("permitted", ())
     for index, word in enumerate(value.get("effective", ())):
@@ -100,11 +97,7 @@ def _capabilities(value: Any, where: str, report: Report) -> None:
 
 def _scheduler(value: Any, where: str, report: Report) -> None:
     """What sched_setattr(2) would refuse with EINVAL alone, or, what is worse, ignore."""
-    before: list[BundleError] = []
-    _SCHEDULER(value, where, before.append)
-    for error in before:
-        report(error)
-    if before:
+    if not passes(_SCHEDULER, value, where, report):
         return
     policy = value["policy"]
     if policy in ("SCHED_OTHER", "SCHED_BATCH") and not -20 <= value.get("nice", 0) <= 19:

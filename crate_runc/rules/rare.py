@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from crate_runc.errors import BundleError
 from crate_runc.rules.process import number_list
-from crate_runc.rules.shapes import INT64, boolean, fields, integer, list_of, map_of, member, one_of, quoted, string
+from crate_runc.rules.shapes import INT64, boolean, fields, integer, list_of, map_of, member, one_of, passes, quoted, string
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,11 +91,7 @@ def _line(prefix: str = "") -> Any:
 
 
 def _memory_policy(value: Any, where: str, report: Report) -> None:
-    before: list[BundleError] = []
-    _MEMORY_POLICY(value, where, before.append)
-    for error in before:
-        report(error)
-    if before:
+    if not passes(_MEMORY_POLICY, value, where, report):
         return
     mode, nodes = value["mode"], value.get("nodes", "")
     if mode in _WITHOUT_NODES and nodes:

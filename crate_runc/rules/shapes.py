@@ -116,6 +116,15 @@ def fields(properties: Mapping[str, Check], *, required: tuple[str, ...] = ()) -
     return check
 
 
+def passes(check: Check, value: Any, where: str, report: Report) -> bool:
+    """Whether the check finds nothing to report. What goes by several values can be looked at then."""
+    found: list[BundleError] = []
+    check(value, where, found.append)
+    for error in found:
+        report(error)
+    return not found
+
+
 def member(where: str, name: str) -> str:
     """The JSON path of a member: `linux.sysctl`, or `annotations["a.b"]` where the name is not a plain word."""
     if name.isidentifier():

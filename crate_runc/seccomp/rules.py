@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 
 from crate_runc.errors import BundleError
-from crate_runc.rules.shapes import fields, filled, integer, list_of, one_of, string
+from crate_runc.rules.shapes import fields, filled, integer, list_of, one_of, passes, string
 from crate_runc.seccomp.flags import FLAGS, NOTIFY, notifies
 
 TYPE_CHECKING = False
@@ -97,11 +97,7 @@ def parse(seccomp: dict[str, Any]) -> Profile:
 
 def check(value: Any, where: str, report: Report) -> None:
     """What concerns several properties only once each property for itself is right."""
-    before: list[BundleError] = []
-    _SECCOMP(value, where, before.append)
-    for error in before:
-        report(error)
-    if not before:
+    if passes(_SECCOMP, value, where, report):
         _relations(value, where, report)
 
 
