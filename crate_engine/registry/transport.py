@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 PIECE = 256 << 10
 _AGENT = "crate"
+_SHOWN = 200
 
 
 class Broken(Exception):
@@ -218,8 +219,8 @@ class Wire:
                 verify=self.trust.verified(host),
                 proxies={"http": proxy, "https": proxy} if proxy else {},
             )
-        except (requests.RequestException, HTTPError, http.client.HTTPException, OSError) as error:
-            raise Broken(error) from error
+        except (requests.RequestException, HTTPError, http.client.HTTPException, OSError, ValueError) as error:
+            raise Broken(error) from error  # ValueError: requests looks where a redirect leads, even if it is not to be followed
 
         if not hasattr(answer.raw, "read1"):  # urllib3 before 2.1
             read = _reader(answer.raw._fp)
@@ -337,4 +338,6 @@ def _cause(error: BaseException) -> str:
     if type(inner).__name__ == "IncompleteRead":  # http.client's and urllib3's
         return "the connection ended too early"
     text = getattr(inner, "strerror", None) or str(inner) or type(inner).__name__
+    # Some of these quote what the server has sent.
+    text = "".join(character if character.isprintable() else " " for character in text[:_SHOWN]).strip()
     return "timed out" if "timed out" in text.lower() else text
