@@ -56,20 +56,13 @@ def answer(name):
     }
 
 
-print(json.dumps([answer(name) for name in request["images"]]))
-"""
+answers = [answer(name) for name in request["images"]]
+findings = []
+if request["check"]:
+    from crate_engine.upkeep import repair
 
-
-_CHECK = """
-import json, sys
-request = json.loads(sys.argv[1])
-sys.path[:0] = request["path"]
-from crate_engine.store.paths import Store
-from crate_engine.system import userns
-from crate_engine.upkeep import repair
-
-report = repair.check(Store.open(request["root"], request["run"]), userns.choose(), full=True)
-print(json.dumps([[str(finding), finding.damage] for finding in report.findings]))
+    findings = [[str(finding), finding.damage] for finding in repair.check(store, ids, full=True).findings]
+print(json.dumps([answers, findings]))
 """
 
 
@@ -209,6 +202,7 @@ class Puller:
     """Pulls into one store."""
 
     def __init__(self, directory: Path) -> None:
+        self.findings: list[tuple[str, bool]] = []
         self.root = directory / "root"
         self.run = directory / "run"
         self.environment = {"PATH": os.environ["PATH"], "HOME": str(directory), "XDG_RUNTIME_DIR": ""}
@@ -220,6 +214,7 @@ class Puller:
         platform: str = "",
         insecure: tuple[str, ...] = (),
         hurry: bool = True,
+        check: bool = False,
         **limits: int,
     ) -> subprocess.Popen[bytes]:
         request: dict[str, Any] = {
@@ -230,22 +225,22 @@ class Puller:
             "policy": policy,
             "platform": platform,
         }
-        request |= {"insecure": insecure, "hurry": hurry, "limits": limits}
+        request |= {"insecure": insecure, "hurry": hurry, "check": check, "limits": limits}
         arguments = [sys.executable, "-I", "-c", _DRIVER, json.dumps(request)]
         return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self.environment)
 
-    @staticmethod
-    def finish_all(process: subprocess.Popen[bytes]) -> list[dict[str, Any]]:
+    def finish_all(self, process: subprocess.Popen[bytes]) -> list[dict[str, Any]]:
         output, errors = process.communicate(timeout=120)
         assert errors == b"", errors.decode()
-        answered: list[dict[str, Any]] = json.loads(output)
+        answered: list[dict[str, Any]]
+        answered, self.findings = json.loads(output)
         return answered
 
     def finish(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:
         return self.finish_all(process)[0]
 
     def pull_all(self, *images: str, **options: Any) -> list[dict[str, Any]]:
-        """One after the other, in one process."""
+        """One after the other, in one process. With `check`, what `system check --full` finds then is in `findings`."""
         return self.finish_all(self.start(*images, **options))
 
     def pull(self, image: str, **options: Any) -> dict[str, Any]:
@@ -270,13 +265,6 @@ class Puller:
                 assert digest(path.read_bytes()) == f"sha256:{path.name}"
         for path in (self.root / "layers").glob("*/*"):
             assert (path / "layer.json").is_file()
-
-    def system_check(self) -> list[tuple[str, bool]]:
-        """What `system check --full` finds, and whether it is damage."""
-        request = {"path": sys.path, "root": str(self.root), "run": str(self.run)}
-        arguments = [sys.executable, "-I", "-c", _CHECK, json.dumps(request)]
-        output = subprocess.run(arguments, stdout=subprocess.PIPE, env=self.environment, check=True, timeout=120).stdout
-        return [(text, damage) for text, damage in json.loads(output)]
 
     def leftovers(self) -> list[str]:
         return [str(path) for name in ("ingest", "trash") for path in (self.root / name).glob("*")]
