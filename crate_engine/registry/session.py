@@ -153,13 +153,17 @@ class Session:
             self._first("GET", "/v2/", {}, None, None, light=True).close()
         if self._scheme:
             return self._wire.send(method, f"{self._scheme}://{address}", {**headers, **own}, body, light=light)
+        failures: list[Broken] = []
         for scheme in ("https", "http"):
             try:
                 response = self._wire.send(method, f"{scheme}://{address}", {**headers, **own}, body, light=light)
-            except Broken:
+            except Broken as broken:
+                failures.append(broken)
                 continue
             self._scheme = scheme
             return response
+        if not all(broken.refused for broken in failures):
+            raise failures[-1]  # somebody is there, and may answer the next time
         raise RegistryUnreachable(
             f"reach registry {self.registry}: neither https nor http is answered", hint="is it running, and the port right?"
         )
