@@ -69,10 +69,16 @@ class LayerStore:
         return [*trees, f"{inherited}/fs"] if os.path.exists(f"{inherited}/fs") else trees
 
     def _inherit(self, trees: list[str], place: str) -> None:
-        """`place` is there from then on; empty when nothing has to be restored."""
+        """`place` is there from then on; empty when nothing has to be restored. Made once, however many processes ask at a time."""
+        work = f"stack-{os.path.basename(place)}"
+        with leases.claim(self._store, work):
+            if not os.path.exists(place):
+                self._make_inherited(trees, place, f"{self._store.ingest}/{work}.{os.urandom(6).hex()}{_UNPACKING}")
+
+    def _make_inherited(self, trees: list[str], place: str, partial: str) -> None:
+        """The caller holds the claim by which `partial` is known to be worked at."""
         from crate_engine.layers import inheritance
 
-        partial = f"{self._store.ingest}/{os.urandom(12).hex()}{_UNPACKING}"
         make_directory(partial)
         make_directory(os.path.dirname(place))
         if inheritance.is_needed(trees):
@@ -83,7 +89,7 @@ class LayerStore:
         try:
             os.rename(partial, place)
         except OSError:
-            durable.move_to_trash(partial, self._store.trash)  # another process was faster
+            durable.move_to_trash(partial, self._store.trash)  # its layer was removed meanwhile
 
     def missing(self, diff_ids: Iterable[Digest]) -> list[Digest]:
         """Those that are not here, each once, in order."""

@@ -84,7 +84,15 @@ class ImageStore:
 
     def find(self, name_or_id: str) -> Image:
         """By name in any form docker takes, by id or by the unique beginning of one. Raises ImageNotFound."""
-        entries = self.entries()
+        while True:
+            entries = self.entries()
+            try:
+                return self._find(entries, name_or_id)
+            except StoreError:
+                if entries == self.entries():
+                    raise  # damaged, and not removed between one look and the other
+
+    def _find(self, entries: tuple[Descriptor, ...], name_or_id: str) -> Image:
         entry = index.by_name(entries, index.parsed(name_or_id))
         if entry is not None:
             # Its other names matter to no one who asks by name: one manifest and one configuration are read.

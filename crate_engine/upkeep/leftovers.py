@@ -43,7 +43,7 @@ def _ingest_problem(store: Store, name: str) -> str:
     """Empty where a living process works at it."""
     if name.endswith(".layer"):
         claim = f"{store.ingest}/{name.partition('.')[0]}.claim"
-        return "" if is_locked(claim) or "-" not in name else "a layer that was not unpacked to the end"
+        return "" if is_locked(claim) else "a layer that was not unpacked to the end"
     if is_locked(f"{store.ingest}/{name}"):
         return ""
     if name.endswith(".part"):
