@@ -21,13 +21,13 @@ def save(session: Session, *, images: tuple[str, ...], output: str | None, forma
 
 
 def load(session: Session, *, input: str | None, platform: str | None, quiet: bool) -> int:
-    from crate_engine.cli.progress import follow
+    from crate_engine.cli.progress import LOADING, follow
     from crate_engine.errors import UsageError
 
     if input is None and sys.stdin is not None and sys.stdin.isatty():
         raise UsageError("load: there is nothing on standard input", hint="name a file with -i, or redirect one")
     shown = sys.stderr.isatty() and not quiet
-    with session.engine() as engine, follow(sys.stderr, quiet=not shown) as progress:
+    with session.engine() as engine, follow(sys.stderr, quiet=not shown, words=LOADING) as progress:
         for loaded in engine.load(input, platform=platform, progress=progress):
             lines = [f"Loaded image: {name.familiar}" for name in loaded.names]
             for line in lines or [f"Loaded image ID: sha256:{loaded.image.id}"]:

@@ -8,6 +8,7 @@ from crate_engine.cli import render
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from crate_engine.cli.progress import Lines
     from crate_engine.cli.session import Session
     from crate_engine.push import Pushed
 
@@ -25,14 +26,17 @@ def push(
     authfile: str | None,
     tls_verify: bool | None,
 ) -> int:
-    with session.engine() as engine:
+    from crate_engine.cli.progress import PUSHING, follow
+
+    watched = sys.stdout.isatty() and not quiet
+    with session.engine() as engine, follow(sys.stdout, quiet=not watched, words=PUSHING) as bars:
         pushed = engine.push(
             image,
             destination,
             compression=compression_format,
             level=compression_level,
             recompress=force_compression,
-            progress=None if quiet else _Lines(),
+            progress=_Bars(bars) if watched else None if quiet else _Lines(),
             access=engine.access(authfile=authfile, tls_verify=tls_verify),
         )
     if digestfile:
@@ -51,6 +55,25 @@ def _write(path: str, text: str) -> None:
 
     with OutputFile(path, 0o644) as file:
         file.write(text.encode())
+
+
+class _Bars:
+    """The same for somebody who watches."""
+
+    def __init__(self, bars: Lines) -> None:
+        self._bars = bars
+
+    def started(self, target: object) -> None:
+        self._bars.resolved(target, "")
+
+    def preparing(self, digest: object, size: int) -> None:
+        self._bars.layer_started(digest, size)
+
+    def advanced(self, digest: object, count: int) -> None:
+        self._bars.advanced(digest, count)
+
+    def pushed(self, digest: object, how: str) -> None:
+        self._bars.layer_done(digest, how != "Pushed")
 
 
 class _Lines:
