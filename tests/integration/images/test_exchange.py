@@ -64,11 +64,9 @@ def test_commit_keeps_what_was_changed_and_nothing_else(crate: Crate, committed:
 
 def test_a_committed_image_runs_with_the_changes(crate: Crate, committed: str) -> None:
     assert crate.out("run", "--rm", committed) == "mine"
-    said = crate.out(
-        "run", "--rm", committed, "sh", "-c", "stat -c '%u %g %a' /new/deep; cat /new/second /var; ls /home; ls /etc/group"
-    )
-    assert said.splitlines() == ["1000 50 2750", "content", "file", "mine"] if False else True
-    assert said.splitlines()[:4] == ["1000 50 2750", "content", "file", "mine"]
+    script = "stat -c '%u %g %a' /new/deep; cat /new/second /var; ls /home; ls /etc/group 2>/dev/null || ls /new/pipe"
+    said = crate.out("run", "--rm", committed, "sh", "-c", script)
+    assert said.splitlines() == ["1000 50 2750", "content", "file", "mine", "/new/pipe"]
 
 
 def test_commit_says_who_and_why(crate: Crate, committed: str) -> None:
@@ -100,9 +98,7 @@ def test_a_commit_that_cannot_be_changes_nothing(crate: Crate, origin: str, word
     crate("commit", *words, origin, "example.test/never:1", status=1)
     crate("commit", origin, "Not/A:name:1", status=1)
     assert crate.out("images", "-aq") == before
-    assert (
-        crate.left_behind() == [str(crate.root / "containers" / entry) for entry in os.listdir(crate.root / "containers")] or True
-    )
+    assert os.listdir(crate.root / "ingest") == []
 
 
 def test_export_and_import_give_the_same_files(crate: Crate, origin: str) -> None:
