@@ -119,6 +119,8 @@ class Bars(Lines):
             bar = self._bars.setdefault(str(digest), Bar(render.short_id(str(digest)), state, 0, time.monotonic()))
             bar.state, bar.finished = state, finished
             self._draw()
+            if all(bar.finished for bar in self._bars.values()):
+                self._bars, self._frame = {}, []  # the command may print below them now, and more may follow there
 
     def _say(self, line: str) -> None:
         with self._lock:

@@ -273,3 +273,38 @@ def test_an_interrupted_pull_leaves_the_terminal_clean(account: Account, bin_dir
     finally:
         server.closing.set()
         crate.destroy()
+
+
+def on_a_terminal(crate: Crate, *words: str) -> str:
+    """What a terminal gets until the command has ended well, without a mode of it changed."""
+    with Session(crate.account, crate.command(*words), columns=100, env={"NO_COLOR": "1"}) as terminal:
+        text = terminal.rest(timeout=60)
+        assert terminal.process.wait(60) == 0, text
+    assert "\x1b[?" not in text
+    return text
+
+
+def test_a_push_and_a_load_show_bars_on_a_terminal(shop: Crate, images: Any, registry: Registry) -> None:
+    name = f"{registry.address}/library/pushed-{shop.account.uid}:1"
+    shop("tag", images.docker, name)
+    pushed = on_a_terminal(shop, "push", name)
+    assert f"The push refers to repository [{name.rpartition(':')[0]}]" in pushed
+    assert re.search(r"[0-9a-f]{12}: (Pushed|Layer already exists)\x1b\[K\r\n", pushed)
+    assert re.match("1: digest: sha256:[0-9a-f]{64} size: [0-9]+\r\n$", pushed.rpartition("\x1b[J")[2])
+    archive = str(shop.directory / "saved.tar")
+    shop("save", "-q", "-o", archive, images.docker)
+    shop("rmi", "-f", identity(shop, images.docker))
+    loaded = on_a_terminal(shop, "load", "-i", archive)
+    assert re.search(r"[0-9a-f]{12}: (Loaded|Pull complete)", loaded)
+    assert loaded.endswith(f"Loaded image: {images.docker}\r\n")
+
+
+def test_containers_are_shown_by_templates_too(shop: Crate, images: Any) -> None:
+    container = shop.out("create", "--name", "made", "--network", "none", images.busybox, "true")
+    assert shop.out("ps", "-a", "--format", "{{.Names}} {{.State}} {{.Networks}}") == "made created none"
+    assert shop.out("ps", "-a", "--format", r"table {{.ID}}\t{{.Status}}").split() == [
+        *("CONTAINER", "ID", "STATUS"),
+        *(container[:12], "Created"),
+    ]
+    assert json.loads(shop.out("ps", "-a", "--no-trunc", "--format", "json"))["ID"] == container
+    assert shop.out("inspect", "-f", "{{.State.Status}} {{.HostConfig.NetworkMode}}", "made") == "created none"

@@ -134,12 +134,22 @@ def test_a_narrow_terminal_is_told_what_matters_most(monkeypatch: pytest.MonkeyP
 def test_more_layers_than_lines_show_those_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Screen(80, 6)
     with watched(screen, monkeypatch) as shown:
-        for digest in DIGESTS[:20]:
-            shown.layer_done(digest, True)
         for digest in DIGESTS[20:22]:
             shown.layer_started(digest, 1000)
+        for digest in DIGESTS[:20]:
+            shown.layer_done(digest, True)
         assert [line[:25] for line in screen.shown()[:2]] == ["140000000000: Downloading", "150000000000: Downloading"]
         assert screen.shown()[4] == "20 of 22 layers done"
+
+
+def test_what_is_printed_below_finished_bars_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen(80, 24)
+    with watched(screen, monkeypatch, progress.LOADING) as shown:
+        for digest in DIGESTS[:2]:
+            shown.layer_started(digest, 10)
+            shown.layer_done(digest, False)
+            screen.write(f"Loaded image: {digest[7:9]}\n")
+    assert screen.shown() == ["000000000000: Loaded", "Loaded image: 00", "010000000000: Loaded", "Loaded image: 01", ""]
 
 
 def test_a_terminal_that_became_narrower_is_drawn_over_where_its_lines_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
