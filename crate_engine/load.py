@@ -134,6 +134,9 @@ def _incoming(files: Files, platform: Platform | None) -> list[_Incoming]:
         )
     if sum(len(one.resolved.raw_manifest) + len(one.resolved.raw_config) for one in incoming) > limits.ARCHIVE_DOCUMENTS:
         raise ImageError(f"{files.what}: its documents have more than {limits.ARCHIVE_DOCUMENTS} bytes")
+    names = [name for one in incoming for name in dict.fromkeys(one.names)]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ImageError(f"{files.what}: two images in it are called {twice.familiar}")
     if not incoming:
         raise ImageNotFound(f"{files.what}: there is no image in it")
     return incoming

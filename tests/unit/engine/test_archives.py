@@ -399,3 +399,13 @@ def test_which_image_of_several_has_to_be_said(opened: Callable[[bytes], Files])
         with pytest.raises(ImageNotFound) as raised:
             layout.named(label)
         assert raised.value.hint == "names in it: one, two"
+
+
+def test_two_images_of_one_name_are_refused(opened: Callable[[bytes], Files]) -> None:
+    other = CONFIG.replace(b"{", b'{"author":"x",', 1)
+    entries = [json.loads(manifest(Config=name))[0] for name in ("config.json", "other.json")]
+    members = (*PLAIN[1:], ("other.json", other))
+    with pytest.raises(ImageError, match="two images"):
+        load._incoming(opened(tar(("manifest.json", json.dumps(entries).encode()), *members)), None)
+    entries[1]["RepoTags"] = ["a/b:2"]
+    assert len(load._incoming(opened(tar(("manifest.json", json.dumps(entries).encode()), *members)), None)) == 2
