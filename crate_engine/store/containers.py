@@ -132,6 +132,7 @@ class ContainerStore:
         path = f"{self.directory(record.id)}/container.json"
         if durably:
             durable.write(path, record.to_text().encode())
+            durable.sync_directory(self._store.containers)  # its own entry there
             return
         fd = os.open(f"{path}.tmp", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
