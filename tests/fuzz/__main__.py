@@ -23,7 +23,8 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="add what led to something new to the corpus")
     parser.add_argument("--distil", action="store_true", help="only reduce the corpus")
     parser.add_argument("--engine", choices=("own", "atheris"), default="own")
-    arguments = parser.parse_args()
+    given = sys.argv[1:]
+    arguments = parser.parse_args(given[: given.index("--")] if "--" in given else given)
     if arguments.engine == "atheris":
         from tests.fuzz import with_atheris
 

@@ -28,6 +28,7 @@ class Scratch:
             os.chroot(".")
         self._top = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._before = self._canary()
+        self._beside: list[str] = []
         self._every = select.poll()
         for number in range(_DESCRIPTORS):
             self._every.register(number, 0)
@@ -37,13 +38,14 @@ class Scratch:
         """A descriptor of an empty directory; the caller closes it."""
         durable.remove_at(self._top, b"fs", shown="fs")
         os.mkdir(b"fs", 0o755, dir_fd=self._top)
+        self._beside = self._beside or sorted(os.listdir(self._top))
         return os.open(b"fs", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._top)
 
     def check(self) -> None:
         """Raises Escaped. The time of the last change tells of modes, owners, attributes and links too."""
         if (now := self._canary()) != self._before:
             raise Escaped(f"the canary was {self._before}, and is {now}")
-        if (names := sorted(os.listdir(self._top))) != ["canary", "fs"]:
+        if (names := sorted(os.listdir(self._top))) != self._beside:
             raise Escaped(f"beside the directory there is {names}")
         if self._closed() != self._unused:
             raise Escaped("a file descriptor was left open, or one too many was closed")

@@ -251,7 +251,7 @@ def _challenge(value: bytes) -> None:
                 request = next(flow)
                 _require(request.url.isascii() and request.url.isprintable(), f"the address {request.url!r}")
                 allowed = ("https://", "http://") if insecure else ("https://",)
-                _require(request.url.startswith(allowed) and " " not in request.url, f"the address {request.url!r}")
+                _require(request.url.lower().startswith(allowed) and " " not in request.url, f"the address {request.url!r}")
                 flow.send(answer)
             except StopIteration as done:
                 _require(done.value.isascii() and done.value.isprintable(), f"the header {done.value!r}")
