@@ -13,6 +13,7 @@ import stat
 from crate_engine import limits
 from crate_engine.errors import LayerError, StoreError
 from crate_engine.layers.attributes import OWNER_XATTR, Ownership, set_node_mode
+from crate_engine.layers.copy import is_opaque
 from crate_engine.layers.directories import Directory, DirectoryLog
 from crate_engine.layers.entries import Action, Entry, show
 from crate_engine.store import durable
@@ -29,6 +30,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_PARENTS = 64
 _REMEMBERED = 4096
+_VISITS = 4
 _NODES = {Action.FIFO: stat.S_IFIFO, Action.CHARACTER_DEVICE: stat.S_IFCHR, Action.BLOCK_DEVICE: stat.S_IFBLK}
 _OF_THE_HOST = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EFBIG}
@@ -51,6 +53,9 @@ class Unpacker:
         self._directories = DirectoryLog(root)
         self._directories.add(_implied(b""))
         self._implied = 0
+        self._applied = 0
+        self._marks = self._hidden = self._visited = 0
+        self._late_mark = False
         self.implied: dict[bytes, None] = {}
         self._left_out: set[bytes] = set()
         # Parents by path, as resolved now: whatever removes something empties it, for a link may have led through that.
@@ -59,6 +64,7 @@ class Unpacker:
 
     def apply(self, entry: Entry, content: Callable[[int, int], None]) -> None:
         """Make the entry; `content(fd, size)` writes a file's bytes where the fd stands. Raises LayerError or StoreError, naming the entry."""
+        self._applied += 1
         if self._retired or len(self._parents) > _OPEN_PARENTS:
             self._close_parents()
         try:
@@ -75,6 +81,8 @@ class Unpacker:
             try:
                 fd = openat2(self._root, wanted.path or b".", _DIRECTORY | os.O_NOFOLLOW, _HOW)
                 try:
+                    if self._late_mark and self._is_inside_opaque(wanted.path):
+                        self._drop_whiteouts(fd)
                     self._ownership.set_directory(fd, wanted, cleared=self._directories.has_xattrs)
                 finally:
                     os.close(fd)
@@ -195,6 +203,8 @@ class Unpacker:
             os.close(fd)
 
     def _mark_opaque(self, directory: int, path: bytes) -> None:
+        self._marks += 1
+        self._late_mark = self._late_mark or self._hidden > 0
         try:
             os.setxattr(directory, self._opaque, b"y")
         except OSError as error:
@@ -204,10 +214,43 @@ class Unpacker:
     def _make_whiteout(self, parent: int, name: bytes, path: bytes) -> None:
         """Only what lies below is hidden: an entry of this layer stays, and a directory of this layer starts out empty."""
         try:
+            # Where nothing lies below overlayfs does not look for whiteouts, and would list their names.
+            if self._marks and self._is_inside_opaque(path.rpartition(b"/")[0]):
+                os.stat(name, dir_fd=parent, follow_symlinks=False)
+                raise FileExistsError
             os.mknod(name, stat.S_IFCHR, os.makedev(0, 0), dir_fd=parent)
+            self._hidden += 1
+        except FileNotFoundError:
+            return
         except FileExistsError:
             if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
                 self._mark_opaque_at(parent, name, path)
+
+    def _is_inside_opaque(self, path: bytes) -> bool:
+        """Whether the directory, or one above it, hides all of the layers below."""
+        while True:
+            fd = openat2(self._root, path or b".", _DIRECTORY, _HOW)
+            try:
+                if is_opaque(fd):
+                    return True
+            finally:
+                os.close(fd)
+            if not path:
+                return False
+            path = path.rpartition(b"/")[0]
+
+    def _drop_whiteouts(self, directory: int) -> None:
+        """Those that came before their directory, or one above it, was said to be opaque."""
+        with os.scandir(directory) as found:
+            for one in found:
+                self._visited += 1
+                if self._visited > _VISITS * (self._applied + self._implied):
+                    raise LayerError("unpack layer: its directories come too often")  # each time all that is in them is looked at
+                name = os.fsencode(one.name)
+                if not (one.is_file(follow_symlinks=False) or one.is_dir(follow_symlinks=False)) and _is_whiteout(
+                    directory, name
+                ):
+                    os.unlink(name, dir_fd=directory)
 
     def _clear(self, parent: int, name: bytes, path: bytes) -> None:
         """Of several entries with one name the last one counts."""

@@ -359,6 +359,19 @@ def test_a_store_whose_directories_give_their_group_and_rights_to_new_files_chan
     assert [stat.S_IMODE(os.stat(layer.root / name).st_mode) for name in ("d", "d/f", "g")] == [0o755, 0o664, 0o666]
 
 
+def test_directories_that_come_again_and_again_are_not_looked_through_each_time(layer: Layer) -> None:
+    layer.put("d/w", Action.WHITEOUT)
+    layer.put("d", Action.OPAQUE)
+    for number in range(100):
+        layer.put(f"d/{number}")
+    layer.put("d", Action.DIRECTORY)
+    layer.put("d", Action.DIRECTORY)
+    for _ in range(20):
+        layer.put("d", Action.DIRECTORY)
+    with pytest.raises(LayerError, match="too often"):
+        layer.tree()
+
+
 def test_work_grows_as_the_number_of_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Counted, not timed: what an entry costs in calls does not depend on how many there are, whatever they do to each other."""
 
@@ -416,7 +429,14 @@ WHITEOUTS: list[tuple[list[tuple[str, Action]], dict[str, str]]] = [
     ([("d", Action.OPAQUE), ("d/f", Action.FILE)], {"d": "o", "d/f": "f"}),
     ([("d", Action.OPAQUE), ("d", Action.DIRECTORY)], {"d": "o"}),
     ([("d", Action.OPAQUE), ("d", Action.FILE)], {"d": "f"}),
-    ([("x/d", Action.OPAQUE), ("x/d/w", Action.WHITEOUT)], {"x": "d", "x/d": "o", "x/d/w": "c"}),
+    ([("x/d", Action.OPAQUE), ("x/d/w", Action.WHITEOUT)], {"x": "d", "x/d": "o"}),
+    ([("x/d/w", Action.WHITEOUT), ("x/d", Action.OPAQUE)], {"x": "d", "x/d": "o"}),
+    ([("x", Action.OPAQUE), ("x/d/w", Action.WHITEOUT)], {"x": "o", "x/d": "d"}),
+    ([("x/d/w", Action.WHITEOUT), ("x/d/f", Action.FILE), ("x", Action.OPAQUE)], {"x": "o", "x/d": "d", "x/d/f": "f"}),
+    ([("x/d/w", Action.WHITEOUT), ("y", Action.OPAQUE)], {"x": "d", "x/d": "d", "x/d/w": "c", "y": "o"}),
+    ([("x", Action.OPAQUE), ("x/w", Action.WHITEOUT), ("x/w", Action.FILE)], {"x": "o", "x/w": "f"}),
+    ([("x", Action.OPAQUE), ("x/w", Action.DIRECTORY), ("x/w", Action.WHITEOUT)], {"x": "o", "x/w": "o"}),
+    ([("a", Action.WHITEOUT), ("", Action.OPAQUE)], {}),
     ([("a", Action.FILE), ("a", Action.DIRECTORY)], {"a": "o"}),
     ([("a", Action.NOTHING)], {}),
 ]
