@@ -162,10 +162,8 @@ class Audit:
         here: set[str] = set()
         for family, name, problem in self._layers.damaged():
             here.add(name)
-            if problem and name in needed:
+            if problem and name in needed:  # one that nothing needs is among the leftovers
                 self._found(LAYER, f"{family}:{name}", problem)
-            elif problem and self._certain and f"sha256:{name}" not in protected:
-                self._found(LEFTOVER, f"layer {family}:{name}", f"{problem}; no image needs it", damage=False)
         for name in sorted(needed - here):
             users = reclaim.container_layers(self._store)
             if name in users:
