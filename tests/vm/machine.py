@@ -24,7 +24,7 @@ INSIDE = "/srv/crate"
 PACKAGES = "/srv/packages"
 _PYTHON = "3.11"  # the guest's
 _PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
-_GUEST_PACKAGES = ("criu", "apparmor")
+_GUEST_PACKAGES = ("criu",)
 """Of Debian, besides what the tool puts in by itself."""
 _TEST_TOOLS = ("pytest>=8", "pytest-timeout>=2.3")
 _BOOT_SECONDS = 300
