@@ -264,11 +264,11 @@ def test_info_and_version_tell_what_is_used(at: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "argv", [("ps",), ("images",), ("run", "--pull", "never", "gone"), ("rm", "gone"), ("exec", "gone", "true")]
+    "argv", [("ps",), ("images",), ("start", "gone"), ("rm", "gone"), ("exec", "gone", "true")]
 )
 def test_commands_on_the_local_store_load_nothing_heavy(tmp_path: Path, argv: tuple[str, ...]) -> None:
     loaded = imported("--root", str(tmp_path / "root"), "--runroot", str(tmp_path / "run"), *argv)
     assert not loaded & (
-        HEAVY | {"site", "typing", "subprocess", "tempfile", "argparse", "crate_engine.registry", "crate_engine.cli.app"}
+        HEAVY | {"site", "typing", "subprocess", "tempfile", "argparse", "crate_engine.registry.client", "crate_engine.cli.app"}
     )
     assert len(loaded) < 170

@@ -26,7 +26,7 @@ VALUE: dict[str, Any] = {
 }
 
 
-def rendered(text: str, value: Any = VALUE, **options: bool) -> str:
+def rendered(text: str, value: Any = VALUE, **options: Any) -> str:
     return Template(text, **options).render(value)
 
 

@@ -215,7 +215,7 @@ def test_removing_the_last_name_prunes_what_nobody_needs(shelf: Shelf) -> None:
 def test_removal_by_id_of_an_image_with_several_names_needs_force(shelf: Shelf) -> None:
     image_id = shelf.add("nginx")
     shelf.add("mine")
-    with pytest.raises(ImageInUse, match="must be forced.*multiple repositories: nginx:latest, mine:latest"):
+    with pytest.raises(ImageInUse, match=r"must be forced.*multiple repositories: nginx:latest, mine:latest"):
         shelf.images.remove(image_id)
     lines = shelf.images.remove(image_id, force=True)
     assert lines[:2] == ["Untagged: nginx:latest", "Untagged: mine:latest"]
@@ -227,7 +227,7 @@ def test_an_image_in_use_is_kept_and_loses_its_name_only_by_force(shelf: Shelf) 
     before = shelf.index()
     used = {image_id: "container 0123456789ab"}
     for in_use in (used, lambda: used):
-        with pytest.raises(ImageInUse, match="must force.*container 0123456789ab is using its referenced image"):
+        with pytest.raises(ImageInUse, match=r"must force.*container 0123456789ab is using its referenced image"):
             shelf.images.remove("nginx", in_use=in_use)
     assert shelf.index() == before
     lines = shelf.images.remove("nginx", force=True, in_use={image_id: "container 0123456789ab"})

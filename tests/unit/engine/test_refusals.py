@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any
 
 import pytest
 
@@ -72,7 +73,7 @@ def test_denied_access_leads_to_a_login_and_with_one_to_the_name() -> None:
         ({"ratelimit_limit": "9" * 40}, ""),
     ],
 )
-def test_a_rate_limit_tells_what_remains(headers: dict[str, str], told: str) -> None:
+def test_a_rate_limit_tells_what_remains(headers: dict[str, Any], told: str) -> None:
     assert str(refusal(429, **headers)) == f"pull app:1: r.example refuses more requests for now{told}"
 
 

@@ -112,7 +112,7 @@ def test_a_tree_is_copied_with_modes_and_links(tmp_path: Path) -> None:
     (source / "d").chmod(0o750)
     (source / "link").symlink_to("/nonexistent")
     fds = [os.open(directory, os.O_RDONLY) for directory in (source, target)]
-    copy_tree.copy_tree(*fds)
+    copy_tree.copy_tree(fds[0], fds[1])
     for fd in fds:
         os.close(fd)
     assert (target / "d/file").read_text() == "text"
