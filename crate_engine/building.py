@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from typing import Any
 
+    from crate_engine.layers.transfer import Progress
     from crate_engine.store.images import Image
     from crate_engine.store.paths import Store
     from crate_engine.system.userns import UserNamespace
@@ -78,6 +79,7 @@ def keep(
     *,
     user_namespace: UserNamespace,
     what: str,
+    progress: Progress | None = None,
 ) -> Image:
     """The image of this configuration, which names its diff ids. It is checked like one from elsewhere; `what` begins the text of errors."""
     raw_config = dump(config)
@@ -85,7 +87,7 @@ def keep(
     raw = Manifest(media_types.OCI_MANIFEST, described, tuple(layers)).to_oci()
     resolved = Resolved.of(Manifest.from_json(raw), raw, raw_config, original=Digest.of(raw), what=what)
     names = (name,) if name else ()
-    return take_in(store, resolved, None, names, user_namespace=user_namespace, new_blobs=new_blobs)
+    return take_in(store, resolved, None, names, user_namespace=user_namespace, progress=progress, new_blobs=new_blobs)
 
 
 def now() -> str:

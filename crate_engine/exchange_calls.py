@@ -19,12 +19,18 @@ class ExchangeCalls(ImageCalls):
     """Beside the calls about images that are here already."""
 
     def save(
-        self, images: Iterable[str], *, format: str = "docker-archive", output: str | None = None, stream: Any = None
+        self,
+        images: Iterable[str],
+        *,
+        format: str = "docker-archive",
+        output: str | None = None,
+        stream: Any = None,
+        progress: Any = None,
     ) -> None:
         """To the file or directory `output`, or an archive to the binary `stream`. Formats: docker-archive, oci-archive, oci-dir."""
         from crate_engine.save import save
 
-        save(self.store, list(images), kind=format, output=output, stream=stream, find=self.image)
+        save(self.store, list(images), kind=format, output=output, stream=stream, find=self.image, progress=progress)
 
     def load(self, path: str | None = None, *, platform: str | None = None, progress: Any = None) -> Iterator[Loaded]:
         """Every image of a docker archive, OCI archive or OCI layout, as each is whole; None: of standard input."""
@@ -45,6 +51,7 @@ class ExchangeCalls(ImageCalls):
         message: str = "",
         platform: str | None = None,
         access: Access | None = None,
+        progress: Any = None,
     ) -> Image:
         """An image of one layer from the archive of a root file system: a path, a web address, or `-` for standard input."""
         from crate_engine.oci.platform import Platform
@@ -60,6 +67,7 @@ class ExchangeCalls(ImageCalls):
             platform=Platform.parse(platform) if platform else None,
             user_namespace=userns.choose(),
             access=access or self.access(),
+            progress=progress,
         )
 
     def export(self, name: str, *, output: str | None = None, stream: Any = None) -> None:

@@ -6,6 +6,7 @@ What is plain, gzip or zstd already becomes the layer as it is, byte for byte; x
 from __future__ import annotations
 
 import os
+import stat
 
 from crate_engine import building, limits
 from crate_engine.archive import expand
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
+    from crate_engine.oci.digest import Digest
     from crate_engine.registry.access import Access
     from crate_engine.store.images import Image
     from crate_engine.store.paths import Store
@@ -39,15 +41,20 @@ def bring_in(
     platform: Platform | None = None,
     user_namespace: UserNamespace,
     access: Access,
+    progress: Any = None,
 ) -> Image:
-    """`source` is a path, an http or https address, or `-`. Unpacked and checked like any layer. Raises CrateError; then nothing is kept."""
+    """`source` is a path, an http or https address, or `-`. Unpacked and checked like any layer. Raises CrateError; then nothing is kept.
+
+    `progress` is told of one layer under the name of the file, as its digest is known at the end.
+    """
     reference = building.new_name(name)
     config: dict[str, Any] = {}
     instructions.apply(config, changes)
     wanted = platform or Platform.host()
     what = f"import {source}"
+    watch = _OneLayer(source, progress) if progress is not None else None
     with NewBlob(store) as blob:
-        layer = _layer(blob, _blocks(source, access), what)
+        layer = _layer(blob, _told(_blocks(source, access), watch), what)
         created = building.now()
         document = {
             "created": created,
@@ -58,7 +65,47 @@ def bring_in(
                 {"created": created, "created_by": f"crate import {source}", "comment": message or f"imported from {source}"}
             ],
         }
-        return building.keep(store, document, [layer.descriptor], reference, [blob], user_namespace=user_namespace, what=what)
+        return building.keep(
+            store, document, [layer.descriptor], reference, [blob], user_namespace=user_namespace, what=what, progress=watch
+        )
+
+
+class _OneLayer:
+    """The Progress of a layer by the name of its file. Of what cannot tell its size, the size is 0."""
+
+    def __init__(self, source: str, progress: Any) -> None:
+        """`progress` is a Progress that does not mind what it is told instead of a digest."""
+        self._name = source.rstrip("/").rpartition("/")[2] if source != "-" else "archive"
+        self._progress = progress
+        progress.layer_started(self._name, _size(source))
+
+    def layer_started(self, digest: Digest, size: int) -> None:
+        """It has, under its name."""
+
+    def advanced(self, digest: object, count: int) -> None:
+        self._progress.advanced(self._name, count)
+
+    def unpacking(self, digest: Digest) -> None:
+        self._progress.unpacking(self._name)
+
+    def layer_done(self, digest: Digest, cached: bool) -> None:
+        self._progress.layer_done(self._name, cached)
+
+
+def _size(source: str) -> int:
+    """Bytes of a regular file, else 0. What cannot be opened is told where it is opened."""
+    try:
+        status = os.fstat(0) if source == "-" else os.stat(source)
+    except OSError:
+        return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
+
+
+def _told(blocks: Iterator[bytes], watch: _OneLayer | None) -> Iterator[bytes]:
+    for block in blocks:
+        if watch is not None:
+            watch.advanced(None, len(block))
+        yield block
 
 
 def _layer(blob: NewBlob, source: Iterator[bytes], what: str) -> NewLayer:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import BinaryIO
 
+    from crate_engine.archive.writing import Written
     from crate_engine.oci.descriptor import Descriptor
     from crate_engine.store.blobs import BlobStore
     from crate_engine.store.paths import Store
@@ -34,6 +35,7 @@ def save(
     output: str | None,
     stream: BinaryIO | None = None,
     find: Callable[[str], Image] | None = None,
+    progress: Written | None = None,
 ) -> None:
     """Write images to the file or directory `output`, or an archive to `stream`. `find` looks a name up.
 
@@ -51,19 +53,19 @@ def save(
         outgoing = [outgoing_of(images.blobs, image, names) for image, names in chosen]
         if kind == OCI_DIRECTORY:
             assert output is not None
-            write_directory(output, outgoing)
+            write_directory(output, outgoing, progress)
         elif output is not None:
             with OutputFile(output) as file:
-                _write(file, outgoing, kind, output)
+                _write(file, outgoing, kind, output, progress)
         else:
             assert stream is not None
-            write_archive(stream, outgoing, kind)
+            write_archive(stream, outgoing, kind, progress)
             stream.flush()
 
 
-def _write(file: BinaryIO, outgoing: Sequence[Outgoing], kind: str, output: str) -> None:
+def _write(file: BinaryIO, outgoing: Sequence[Outgoing], kind: str, output: str, progress: Written | None) -> None:
     try:
-        write_archive(file, outgoing, kind)
+        write_archive(file, outgoing, kind, progress)
     except OSError as error:
         raise StoreError(f"write {output}: {error.strerror}") from error
 

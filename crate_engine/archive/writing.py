@@ -33,6 +33,13 @@ if TYPE_CHECKING:
     from crate_engine.oci.manifest import Manifest
     from crate_engine.reference import Reference
 
+    class Written(Protocol):
+        """What is told of the layers while they are written; sizes and counts are in bytes."""
+
+        def layer_started(self, digest: Digest, size: int) -> None: ...
+        def advanced(self, digest: Digest, count: int) -> None: ...
+        def layer_done(self, digest: Digest, cached: bool) -> None: ...
+
     class Sink(Protocol):
         """Where files go, each named once; names have no leading slash."""
 
@@ -57,10 +64,10 @@ class Outgoing:
     label: str = ""
 
 
-def write_archive(stream: BinaryIO, images: Sequence[Outgoing], kind: str) -> None:
+def write_archive(stream: BinaryIO, images: Sequence[Outgoing], kind: str, progress: Written | None = None) -> None:
     """A docker archive or an OCI archive. Raises OSError, StoreError."""
     sink = TarSink(stream)
-    _write_blobs(sink, images)
+    _write_blobs(sink, images, progress)
     entries = _entries(images)
     _add(sink, layout.INDEX, layout.dump_index(entries))
     if kind == DOCKER_ARCHIVE:
@@ -69,7 +76,7 @@ def write_archive(stream: BinaryIO, images: Sequence[Outgoing], kind: str) -> No
     stream.write(tarwriter.END)
 
 
-def write_directory(path: str, images: Sequence[Outgoing]) -> None:
+def write_directory(path: str, images: Sequence[Outgoing], progress: Written | None = None) -> None:
     """A layout: a new directory, an empty one, or another layout, in which images of the same names are replaced. Raises UsageError, StoreError."""
     _prepare(path)
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -81,7 +88,7 @@ def write_directory(path: str, images: Sequence[Outgoing]) -> None:
         if files.has(layout.MARKER):
             layout.check_marker(read(files, layout.MARKER, limits.ERROR_BYTES))
             known = layout.parse_index(read(files, layout.INDEX, limits.INDEX_FILE_BYTES))
-        _write_blobs(sink, images)
+        _write_blobs(sink, images, progress)
         new = _entries(images)
         labels = {entry.annotations.get(layout.REFERENCE_NAME) for entry in new}
         digests = {entry.digest for entry in new}
@@ -107,20 +114,36 @@ def _prepare(path: str) -> None:
         raise UsageError(f"write layout {path}: it is not empty, and no OCI image layout")
 
 
-def _write_blobs(sink: Sink, images: Sequence[Outgoing]) -> None:
+def _write_blobs(sink: Sink, images: Sequence[Outgoing], progress: Written | None) -> None:
     written: set[Digest] = set()
 
-    def add(descriptor: Descriptor, blocks: Iterable[bytes]) -> None:
+    def add(descriptor: Descriptor, blocks: Iterable[bytes]) -> bool:
+        """Whether it had to be written."""
         name = layout.blob_path(descriptor.digest)
-        if descriptor.digest not in written and not sink.has(name, descriptor.size):
+        new = descriptor.digest not in written and not sink.has(name, descriptor.size)
+        if new:
             sink.add(name, descriptor.size, verified(blocks, descriptor))
         written.add(descriptor.digest)
+        return new
 
+    if progress is not None:
+        for digest, size in {layer.digest: layer.size for image in images for layer in image.manifest.layers}.items():
+            progress.layer_started(digest, size)
     for image in images:
         for layer in image.manifest.layers:
-            add(layer, image.blocks(layer))
+            known = layer.digest in written
+            new = add(layer, _told(image.blocks(layer), layer.digest, progress))
+            if progress is not None and not known:
+                progress.layer_done(layer.digest, not new)
         add(image.manifest.config, [image.raw_config])
         add(image.descriptor, [image.raw_manifest])
+
+
+def _told(blocks: Iterator[bytes], digest: Digest, progress: Written | None) -> Iterator[bytes]:
+    for block in blocks:
+        yield block
+        if progress is not None:
+            progress.advanced(digest, len(block))
 
 
 def verified(blocks: Iterable[bytes], descriptor: Descriptor) -> Iterator[bytes]:

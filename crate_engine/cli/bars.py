@@ -54,6 +54,8 @@ class Bar:
     def line(self, width: int, *, moving: bool, colour: bool) -> str:
         """At most `width` characters beside colours. What does not fit is left out: the bar, then the rate, then the bytes."""
         head = f"{self.label[:_LABEL]}: {self.state}"
+        if moving and not self.total and self.count:  # how much there is, nobody knows
+            return f"{head.ljust(_HEAD)} {render.size(self.count)}"[:width]
         if not moving or not self.total:
             return _coloured(head[:width], _GREEN if colour and self.finished else "")
         share = min(self.count / self.total, 1)
@@ -101,14 +103,15 @@ class Bars(Lines):
                 return
             now = time.monotonic()
             bar.advance(count, now)
-            moved = bar.count >= bar.total and bar.state == self.words.moving
+            moved = bar.total and bar.count >= bar.total and bar.state == self.words.moving
             if moved:
                 bar.state = self.words.second or bar.state
             if moved or now - self._drawn_at >= REDRAW_AFTER:
                 self._draw()
 
     def unpacking(self, digest: object) -> None:
-        if str(digest) not in self._bars:  # nothing of it had to be fetched
+        bar = self._bars.get(str(digest))
+        if bar is None or not bar.total:  # nothing of it had to be fetched, or it has been without a known size
             self._change(digest, self.words.second or self.words.moving, finished=False)
 
     def layer_done(self, digest: object, cached: bool) -> None:

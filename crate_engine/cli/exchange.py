@@ -14,9 +14,12 @@ if TYPE_CHECKING:
 
 
 def save(session: Session, *, images: tuple[str, ...], output: str | None, format: str | None, quiet: bool) -> int:
+    from crate_engine.cli.progress import SAVING, follow
+
     stream = None if output else _binary_output("save")
-    with session.engine() as engine:
-        engine.save(images, format=format or "docker-archive", output=output, stream=stream)
+    shown = sys.stderr.isatty() and not quiet
+    with session.engine() as engine, follow(sys.stderr, quiet=not shown, words=SAVING) as progress:
+        engine.save(images, format=format or "docker-archive", output=output, stream=stream, progress=progress)
     return 0
 
 
@@ -46,8 +49,11 @@ def import_archive(
     platform: str | None,
     quiet: bool,
 ) -> int:
-    with session.engine() as engine:
-        image = engine.import_archive(source, name, changes=change, message=message or "", platform=platform)
+    from crate_engine.cli.progress import IMPORTING, follow
+
+    shown = sys.stderr.isatty() and not quiet
+    with session.engine() as engine, follow(sys.stderr, quiet=not shown, words=IMPORTING) as progress:
+        image = engine.import_archive(source, name, changes=change, message=message or "", platform=platform, progress=progress)
     print(f"sha256:{image.id}")
     return 0
 

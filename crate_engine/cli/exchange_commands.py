@@ -35,7 +35,7 @@ EXCHANGE_COMMANDS = (
         options=(
             Option("-o --output", TEXT, "Write to this file or directory, not to standard output", metavar="FILE"),
             Option("--format", CHOICE, "What to write", choices=("docker-archive", "oci-archive", "oci-dir")),
-            Option("-q --quiet", FLAG, "Nothing is said anyway"),
+            Option("-q --quiet", FLAG, "Show no progress"),
         ),
     ),
     Command(
@@ -59,7 +59,7 @@ EXCHANGE_COMMANDS = (
             _CHANGE,
             _MESSAGE,
             Option("--platform", TEXT, "What the programs in it are for", metavar="OS/ARCH"),
-            Option("-q --quiet", FLAG, "Nothing but the id is said anyway"),
+            Option("-q --quiet", FLAG, "Show no progress"),
         ),
     ),
     Command(

@@ -299,6 +299,29 @@ def test_a_push_and_a_load_show_bars_on_a_terminal(shop: Crate, images: Any, reg
     assert loaded.endswith(f"Loaded image: {images.docker}\r\n")
 
 
+def test_a_save_and_an_import_show_bars_on_a_terminal(shop: Crate, images: Any) -> None:
+    archive, layout = str(shop.directory / "saved.tar"), str(shop.directory / "saved")
+    saved = on_a_terminal(shop, "save", "-o", archive, images.busybox)
+    assert len(set(re.findall(r"([0-9a-f]{12}): Saved\x1b\[K\r\n", saved))) == 3
+    assert re.search(r"Saving +\[=*>? *\] +[0-9.]+[kM]?B/[0-9.]+[kM]?B", saved)
+    on_a_terminal(shop, "save", "--format", "oci-dir", "-o", layout, images.busybox)
+    imported = on_a_terminal(shop, "import", archive, "imported:1")
+    assert re.search(r"saved.tar: Importing +\[=*>? *\] +[0-9.]+[kM]?B/[0-9.]+[kM]?B", imported)
+    assert re.fullmatch(
+        r"saved.tar: Imported\x1b\[K\r\n\x1b\[Jsha256:[0-9a-f]{64}\r\n", imported[imported.rindex("saved.tar: ") :]
+    )
+    assert re.fullmatch("sha256:[0-9a-f]{64}\r\n", on_a_terminal(shop, "import", "-q", archive, "imported:2"))
+    assert on_a_terminal(shop, "save", "-q", "-o", archive, images.busybox) == ""
+
+
+def test_a_save_and_an_import_that_nobody_watches_say_nothing(shop: Crate, images: Any) -> None:
+    archive = str(shop.directory / "saved.tar")
+    saved = shop("save", "-o", archive, images.docker)
+    assert (saved.out, saved.err) == ("", "")
+    imported = shop("import", archive, "imported:1")
+    assert re.fullmatch("sha256:[0-9a-f]{64}\n", imported.out) and imported.err == ""
+
+
 def test_containers_are_shown_by_templates_too(shop: Crate, images: Any) -> None:
     container = shop.out("create", "--name", "made", "--network", "none", images.busybox, "true")
     assert shop.out("ps", "-a", "--format", "{{.Names}} {{.State}} {{.Networks}}") == "made created none"

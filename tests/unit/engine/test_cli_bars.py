@@ -200,6 +200,19 @@ def test_bytes_are_drawn_at_most_every_tenth_of_a_second(monkeypatch: pytest.Mon
     assert all(text.count("\x1b[J") <= 1 for text in screen.writes), "a frame is one write"
 
 
+def test_what_does_not_tell_its_size_has_bytes_and_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen(100, 24)
+    monkeypatch.setattr(bars, "REDRAW_AFTER", 0)
+    with watched(screen, monkeypatch, progress.IMPORTING) as shown:
+        shown.layer_started("archive", 0)
+        shown.advanced("archive", 2_000_000)
+        assert re.fullmatch(r"archive: Importing +2(\.0+)?MB", screen.shown()[0])
+        shown.unpacking("archive")
+        assert screen.shown()[0] == "archive: Unpacking"
+        shown.layer_done("archive", False)
+    assert screen.shown()[0] == "archive: Imported"
+
+
 def test_a_terminal_that_goes_away_does_not_stop_the_transfer(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Screen(80, 24)
 
