@@ -143,7 +143,7 @@ UPPER = [
 @pytest.fixture(scope="module")
 def layers(base: Path) -> dict[str, Layer]:
     place = base / "unpacking-blobs"
-    place.mkdir()
+    place.mkdir(exist_ok=True)  # of one run with other modules, parameters of the session sort the tests anew: it is made twice
     return {
         name: real_images.pack(b"".join([*entries, END]), place)
         for name, entries in (("entries", ENTRIES), ("devices", ENTRIES + DEVICES), ("umoci", UMOCI_ONLY), ("upper", UPPER))
