@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
-from crate_engine import limits
+from crate_engine import limits, resolving
 from crate_engine.archive import places
 from crate_engine.archive.docker import MANIFEST, REPOSITORIES, DockerArchive
 from crate_engine.archive.files import open_archive, open_files
 from crate_engine.archive.layout import Layout
-from crate_engine.errors import ImageError, ImageNotFound, PlatformNotOffered
+from crate_engine.errors import ImageError, ImageNotFound
 from crate_engine.intake import Resolved, take_in
 from crate_engine.oci import layout
-from crate_engine.oci.manifest import Index, parse_document
-from crate_engine.oci.platform import Platform, nearest, unknown
+from crate_engine.oci.platform import Platform
 from crate_engine.values import dataclass
 
 TYPE_CHECKING = False
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from crate_engine.archive.places import Place
     from crate_engine.layers.transfer import Fetch, Progress
     from crate_engine.oci.descriptor import Descriptor
-    from crate_engine.oci.digest import Digest
     from crate_engine.reference import Reference
     from crate_engine.store.images import Image
     from crate_engine.store.paths import Store
@@ -148,33 +146,14 @@ def _kept(found: Found) -> tuple[Reference, ...]:
 
 def resolve(reader: Layout, candidates: Sequence[Descriptor], platform: Platform | None) -> Resolved:
     """From an entry of a layout to one image's documents, through indexes. Raises ImageError, PlatformNotOffered."""
-    what = reader.what
-    entry = (
-        candidates[0] if len({one.digest for one in candidates}) == 1 else select(candidates, platform or Platform.host(), what)
+    same = len({one.digest for one in candidates}) == 1
+    entry = candidates[0] if same else resolving.select(candidates, platform or Platform.host(), reader.what)
+    return resolving.resolve(
+        reader.document(entry),
+        entry.media_type,
+        entry.digest,
+        manifest=reader.document,
+        config=reader.document,
+        platform=platform,
+        what=reader.what,
     )
-    resolved: Digest = entry.digest
-    raw = reader.document(entry)
-    document = parse_document(raw, entry.media_type)
-    seen = {entry.digest}
-    while isinstance(document, Index):
-        entry = select(document.manifests, platform or Platform.host(), what)
-        if entry.digest in seen or len(seen) > limits.INDEX_NESTING:
-            raise ImageError(f"{what}: its indexes contain each other, or are nested too deeply")
-        seen.add(entry.digest)
-        raw = reader.document(entry)
-        document = parse_document(raw, entry.media_type)
-    raw_config = reader.document(document.config)
-    return Resolved.of(document, raw, raw_config, original=entry.digest, resolved=resolved, what=what, platform=platform)
-
-
-def select(offered: Sequence[Descriptor], wanted: Platform, what: str) -> Descriptor:
-    """The entry of an index that suits a platform best. Raises PlatformNotOffered, naming those that there are."""
-    entries = [one for one in offered if not unknown(one.platform) and "vnd.docker.reference.type" not in one.annotations]
-    place = nearest(wanted, [entry.platform for entry in entries])
-    if place is not None:
-        return entries[place]
-    unnamed = [entry for entry in entries if entry.platform is None]
-    if len(entries) == len(unnamed) == 1:
-        return unnamed[0]  # its configuration tells, and is checked
-    names = ", ".join(sorted({str(entry.platform) for entry in entries if entry.platform})) or "none"
-    raise PlatformNotOffered(f"{what}: there is no image for {wanted}", hint=f"offered are: {names}; choose one with --platform")

@@ -7,22 +7,17 @@ from __future__ import annotations
 
 import os
 
-from crate_engine import embedded, limits
+from crate_engine import embedded
 from crate_engine.errors import (
     AuthenticationRequired,
     CrateError,
     ImageError,
     ImageNotFound,
-    PlatformNotOffered,
     StoreError,
     UsageError,
 )
 from crate_engine.layers.store import LayerStore
-from crate_engine.oci import layout
-from crate_engine.oci.descriptor import Descriptor
-from crate_engine.oci.digest import Digest
-from crate_engine.oci.manifest import Index, Manifest, parse_document
-from crate_engine.oci.platform import Platform, nearest, unknown
+from crate_engine.oci.platform import Platform
 from crate_engine.reference import Reference
 from crate_engine.store.images import Image, ImageStore
 
@@ -32,7 +27,11 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from crate_engine.intake import Resolved
+    from crate_engine.layers.transfer import Fetch
+    from crate_engine.oci.descriptor import Descriptor
+    from crate_engine.oci.digest import Digest
     from crate_engine.registry.access import Access
+    from crate_engine.registry.client import Registry
     from crate_engine.registry.registries_conf import Registries
     from crate_engine.store.blobs import BlobWriter
     from crate_engine.store.paths import Store
@@ -46,15 +45,6 @@ if TYPE_CHECKING:
         def advanced(self, digest: Digest, count: int) -> None: ...
         def unpacking(self, digest: Digest) -> None: ...
         def layer_done(self, digest: Digest, cached: bool) -> None: ...
-
-    class Source(Protocol):
-        """Where documents and blobs come from: a registry, or a directory."""
-
-        def manifest(self, reference: Reference, digest: Digest | None = None) -> tuple[bytes, str, Digest]: ...
-        def blob(self, reference: Reference, descriptor: Descriptor) -> bytes: ...
-        def fetch(
-            self, reference: Reference, descriptor: Descriptor, writer: BlobWriter, on_piece: Callable[[int], None]
-        ) -> None: ...
 
 
 POLICIES = ("always", "missing", "never", "newer")
@@ -212,7 +202,13 @@ def load_layout(
 
     `name` is its `org.opencontainers.image.ref.name` in the layout; None: the layout's only image. No other name is read or written.
     """
-    return _bring_in(store, _Layout(directory, name), reference, platform, user_namespace, progress)
+    from crate_engine import load
+    from crate_engine.archive.layout import Layout
+
+    with load.opened(store, directory) as files:
+        reader = Layout(files)
+        found = load.resolve(reader, reader.named(name).candidates, platform)
+        return _take_in(store, found, reader.fetch, reference, user_namespace, progress)
 
 
 def _load_embedded(
@@ -243,118 +239,43 @@ def _local(store: Store, reference: Reference, platform: Platform | None, user_n
 
 def _bring_in(
     store: Store,
-    source: Source,
+    registry: Registry,
     reference: Reference,
     platform: Platform | None,
     user_namespace: UserNamespace,
     progress: Progress | None,
-    at: Digest | None = None,
+    at: Digest | None,
 ) -> Image:
     """`at` is what the name stands for, where that is known: what the tag moves to meanwhile does not count."""
-    from crate_engine.intake import take_in
+    from crate_engine.resolving import resolve
 
-    found = _resolve(source, reference, platform, at)
-    if progress is not None:
-        progress.resolved(reference, found.digest)
-
-    def fetch(descriptor: Descriptor, writer: BlobWriter, on_piece: Callable[[int], None]) -> None:
-        source.fetch(reference, descriptor, writer, on_piece)
-
-    return take_in(store, found, fetch, (reference,), user_namespace=user_namespace, progress=progress)
-
-
-def _resolve(source: Source, reference: Reference, platform: Platform | None, at: Digest | None) -> Resolved:
-    from crate_engine.intake import Resolved
-
-    what = f"pull {reference.familiar}"
-    raw, media_type, digest = source.manifest(reference, at)
-    resolved = digest
-    document = _parsed(raw, media_type or None, what)
-    seen = {digest}
-    while isinstance(document, Index):
-        entry = _select(document, reference, platform or Platform.host())
-        if entry.digest in seen or len(seen) > limits.INDEX_NESTING:
-            raise ImageError(f"{what}: its indexes contain each other, or are nested too deeply")
-        seen.add(entry.digest)
-        raw, media_type, digest = source.manifest(reference, entry.digest)
-        if len(raw) != entry.size:
-            raise ImageError(f"{what}: manifest {entry.digest} has {len(raw)} bytes, not the {entry.size} its index says")
-        document = _parsed(raw, entry.media_type, what)
-    raw_config = source.blob(reference, document.config)
-    return Resolved.of(document, raw, raw_config, original=digest, resolved=resolved, what=what, platform=platform)
-
-
-def _parsed(raw: bytes, media_type: str | None, what: str) -> Manifest | Index:
-    try:
-        return parse_document(raw, media_type)
-    except ImageError as error:
-        raise ImageError(f"{what}: {error}", hint=error.hint) from error
-
-
-def _select(index: Index, reference: Reference, wanted: Platform) -> Descriptor:
-    entries = [
-        entry for entry in index.manifests if not unknown(entry.platform) and "vnd.docker.reference.type" not in entry.annotations
-    ]
-    place = nearest(wanted, [entry.platform for entry in entries])
-    if place is not None:
-        return entries[place]
-    unnamed = [entry for entry in entries if entry.platform is None and not entry.artifact_type]
-    if len(unnamed) == 1 and all(entry.artifact_type for entry in entries if entry not in unnamed):
-        return unnamed[0]  # its configuration tells, and is checked
-    offered = ", ".join(sorted({str(entry.platform) for entry in entries if entry.platform})) or "none"
-    raise PlatformNotOffered(
-        f"pull {reference.familiar}: there is no image for {wanted}", hint=f"offered are: {offered}; choose one with --platform"
+    raw, media_type, digest = registry.manifest(reference, at)
+    found = resolve(
+        raw,
+        media_type or None,
+        digest,
+        manifest=lambda entry: registry.manifest(reference, entry.digest)[0],
+        config=lambda descriptor: registry.blob(reference, descriptor),
+        platform=platform,
+        what=f"pull {reference.familiar}",
     )
 
+    def fetch(descriptor: Descriptor, writer: BlobWriter, on_piece: Callable[[int], None]) -> None:
+        registry.fetch(reference, descriptor, writer, on_piece)
 
-class _Layout:
-    """An OCI layout directory as a source. Its files are opened by digest, and never through a link."""
+    return _take_in(store, found, fetch, reference, user_namespace, progress)
 
-    def __init__(self, directory: str, name: str | None) -> None:
-        self._directory = directory
-        layout.check_marker(self._read(layout.MARKER, limits.ERROR_BYTES))
-        entries = layout.parse_index(self._read(layout.INDEX, limits.INDEX_FILE_BYTES))
-        named = [entry for entry in entries if name is None or entry.annotations.get(layout.REFERENCE_NAME) == name]
-        if len(named) != 1:
-            which = "it has several images, or none" if name is None else f"it has no image {name!r}"
-            raise ImageNotFound(f"load {directory}: {which}")
-        self._entry = named[0]
 
-    def manifest(self, reference: Reference, digest: Digest | None = None) -> tuple[bytes, str, Digest]:
-        wanted = digest or self._entry.digest
-        content = self._read(layout.blob_path(wanted), limits.MANIFEST_BYTES)
-        if not wanted.matches(content):
-            raise ImageError(f"load {self._directory}: the content of blob {wanted} is another")
-        return content, "" if digest else self._entry.media_type, wanted
+def _take_in(
+    store: Store,
+    found: Resolved,
+    fetch: Fetch,
+    reference: Reference,
+    user_namespace: UserNamespace,
+    progress: Progress | None,
+) -> Image:
+    from crate_engine.intake import take_in
 
-    def blob(self, reference: Reference, descriptor: Descriptor) -> bytes:
-        content = self._read(layout.blob_path(descriptor.digest), descriptor.size)
-        if not descriptor.digest.matches(content):
-            raise ImageError(f"load {self._directory}: the content of blob {descriptor.digest} is another")
-        return content
-
-    def fetch(self, reference: Reference, descriptor: Descriptor, writer: BlobWriter, on_piece: Callable[[int], None]) -> None:
-        with open(self._open(layout.blob_path(descriptor.digest)), "rb") as file:
-            file.seek(writer.offset)
-            while piece := file.read(1 << 20):
-                writer.write(piece)
-                on_piece(len(piece))
-
-    def _read(self, name: str, limit: int) -> bytes:
-        with open(self._open(name), "rb") as file:
-            content = file.read(limit + 1)
-        if len(content) > limit:
-            raise ImageError(f"load {self._directory}: {name} is larger than the {limit} bytes allowed")
-        return content
-
-    def _open(self, name: str) -> int:
-        from crate_engine.system.path import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
-
-        try:
-            directory = os.open(self._directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                return openat2(directory, name.encode(), os.O_RDONLY | os.O_CLOEXEC, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
-            finally:
-                os.close(directory)
-        except OSError as error:
-            raise ImageError(f"load {self._directory}: open {name}: {error.strerror}") from error
+    if progress is not None:
+        progress.resolved(reference, found.digest)
+    return take_in(store, found, fetch, (reference,), user_namespace=user_namespace, progress=progress)
