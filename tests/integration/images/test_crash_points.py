@@ -1,15 +1,17 @@
 """pull, rmi, load and prune killed before any call that changes something, or with any such call failing: nothing is damaged, nothing is lost.
 
 After each: the store has no damage; what was acknowledged is there; the same command succeeds; nothing is left over; and a second repair does
-nothing. CRATE_TEST_CRASH_POINTS=1 takes every call in place of a few of each kind.
+nothing. CRATE_TEST_CRASH_POINTS=1 takes every call in place of one of each kind, 3 every third.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import queue
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +27,22 @@ SHARED = layer({"bin/": b"", "bin/a": b"#!" * 40000, "etc/": b"", "etc/name": b"
 OWN = layer({"etc/": b"", "etc/name": b"above", "etc/link": b"x"})
 KILLS_PER_CALL = 1
 FAILURES = ("ENOSPC", "EIO", "EMFILE", "EINTR")
+CREATING = ("EMFILE", "ENOSPC", "EIO", "EACCES")
+"""What the calls of FAILING fail with in turn; an open file is never interrupted on a file system that matters here."""
 FAILING = ("openat", "openat2", "mkdir", "rename", "unlink", "write", "fsync", "syncfs", "link", "ftruncate", "flock", "rmdir")
+LANES = min(4, os.cpu_count() or 1)
+"""So many stores are disturbed at once."""
+TAKEN = 0.8
+"""This part of the kills, and of the failures, must take effect: which process makes a call differs from run to run."""
 
 
 class Bench:
-    """A store, a registry with the images `one` and `two` that share a layer, and what must hold after a command was disturbed."""
+    """A store, and what must hold after a command on it was disturbed."""
 
     def __init__(self, crate: Crate, server: Server) -> None:
         self.crate = crate
         self.crasher = Crasher(crate, KILLS_PER_CALL)
         self.one, self.two = f"{server.host}/one:1", f"{server.host}/two:1"
-        server.image("one", "1", layers=[SHARED, OWN])
-        server.image("two", "1", layers=[SHARED], env=["A=1"])
 
     def names(self) -> list[str]:
         return self.crate.out("images", "--format", "{{.Repository}}:{{.Tag}}").split()
@@ -55,7 +61,6 @@ class Bench:
         again = self.crate(*words, status=None)
         assert again.status == 0 or (allowed and allowed in again.err), again
         self.findings("--repair", "--full")
-        assert self.findings() == []
         before = files(self.crate.root)
         assert self.findings("--repair") == []
         assert files(self.crate.root) == before, "a second repair does nothing"
@@ -63,12 +68,21 @@ class Bench:
 
 
 @pytest.fixture
-def bench(ourselves: Account, bin_directory: Path, base: Path, server: Server) -> Iterator[Bench]:
+def benches(ourselves: Account, bin_directory: Path, base: Path, server: Server) -> Iterator[list[Bench]]:
+    """Alike, and with a registry in common: it has the images `one` and `two`, which share a layer."""
     host.need_root()
-    crate = Crate(bin_directory / "crate", base / "bench", ourselves)
-    yield Bench(crate, server)
-    crate.remove_containers()
-    crate.destroy()
+    server.image("one", "1", layers=[SHARED, OWN])
+    server.image("two", "1", layers=[SHARED], env=["A=1"])
+    made = [Bench(Crate(bin_directory / "crate", base / f"bench{lane}", ourselves), server) for lane in range(LANES)]
+    yield made
+    for bench in made:
+        bench.crate.remove_containers()
+        bench.crate.destroy()
+
+
+@pytest.fixture
+def bench(benches: list[Bench]) -> Bench:
+    return benches[0]
 
 
 def ended(result: Result) -> None:
@@ -77,76 +91,119 @@ def ended(result: Result) -> None:
     assert result.status == 0 or "crate: error:" in result.err, result
 
 
-def disturbed(bench: Bench, words: tuple[str, ...]) -> Iterator[tuple[Result, str]]:
-    """Every kill and every failure in turn, on the store as it was kept."""
-    points = bench.crasher.points(*words)
-    assert len(points) >= 8
-    killed = 0
-    for call, k in points:
+Check = Callable[[Bench, Result, str], None]
+
+
+class Disturbance:
+    """Every kill and every failure of one command in turn, each on the store as it was kept; several stores at once."""
+
+    def __init__(self, words: tuple[str, ...], check: Check) -> None:
+        self._words, self._check = words, check
+        self._left: queue.SimpleQueue[tuple[str, int, str]] = queue.SimpleQueue()
+        self._took_effect: list[tuple[str, bool]] = []
+        self._wrong: list[str] = []
+
+    def run(self, benches: list[Bench]) -> None:
+        for bench in benches:
+            bench.crasher.keep()
+        points = benches[0].crasher.points(*self._words)
+        assert len(points) >= 8
+        for call, k in points:
+            self._left.put((call, k, ""))
+        for number, (call, k) in enumerate(point for point in points if point[0] in FAILING):
+            errors = CREATING if call == "openat" else FAILURES
+            self._left.put((call, k, errors[number % len(errors)]))
+        with ThreadPoolExecutor(len(benches)) as lanes:
+            list(lanes.map(self._lane, benches))
+        assert not self._wrong, "\n".join([f"{len(self._wrong)} points:", *self._wrong])
+        for kind in ("kill", "failure"):
+            took = [took for one, took in self._took_effect if one == kind]
+            print(f"{self._words[0]}: {sum(took)} of {len(took)} took effect: {kind}")
+            assert sum(took) >= TAKEN * len(took), f"of each {kind} only {sum(took)} of {len(took)} took effect"
+
+    def _lane(self, bench: Bench) -> None:
+        while True:
+            try:
+                call, k, error = self._left.get_nowait()
+            except queue.Empty:
+                return
+            point = f"{error or 'kill'} {call} {k}"
+            try:
+                self._check(bench, self._disturb(bench, call, k, error), point)
+            except AssertionError as wrong:
+                print(f"{self._words[0]}: {point}: {wrong}", flush=True)
+                self._wrong.append(f"{point}: {wrong}")
+
+    def _disturb(self, bench: Bench, call: str, k: int, error: str) -> Result:
         bench.crasher.put_back()
-        result = bench.crasher.kill(call, k, *words)
-        killed += result.status != 0
-        yield result, f"killed before {call} {k}"
-    assert killed > len(points) // 2, "the kills came in time"
-    failing = [point for point in points if point[0] in FAILING]
-    for number, (call, k) in enumerate(failing):
-        bench.crasher.put_back()
-        error = FAILURES[number % len(FAILURES)] if call != "openat" else "EMFILE"
-        result = bench.crasher.fail(call, k, error, *words)
+        if not error:
+            result = bench.crasher.kill(call, k, *self._words)
+            self._took_effect.append(("kill", result.status != 0))
+            return result
+        result, failed = bench.crasher.fail(call, k, error, *self._words)
+        self._took_effect.append(("failure", bool(failed)))
         ended(result)
-        yield result, f"{error} from {call} {k}"
+        return result
 
 
-def test_pull(bench: Bench) -> None:
-    bench.crasher.keep()
-    words = ("pull", "-q", bench.one)
-    for result, point in disturbed(bench, words):
+def test_pull(benches: list[Bench]) -> None:
+    def check(bench: Bench, result: Result, point: str) -> None:
         if result.status == 0:
             assert bench.names() == [bench.one], point
-        bench.recovers(*words)
+        bench.recovers("pull", "-q", bench.one)
         assert bench.names() == [bench.one], point
 
+    Disturbance(("pull", "-q", benches[0].one), check).run(benches)
 
-def test_rmi(bench: Bench) -> None:
+
+def test_rmi(benches: list[Bench]) -> None:
     """The other image keeps the layer that both have."""
-    for name in (bench.one, bench.two):
-        bench.crate("pull", "-q", name)
-    bench.crasher.keep()
-    words = ("rmi", bench.one)
-    for result, point in disturbed(bench, words):
+
+    def check(bench: Bench, result: Result, point: str) -> None:
         names = bench.names()
         assert bench.two in names, point
         assert result.status != 0 or bench.one not in names, point
-        bench.recovers(*words, allowed="no such image")
+        bench.recovers("rmi", bench.one, allowed="no such image")
         assert bench.names() == [bench.two], point
 
+    for bench in benches:
+        for name in (bench.one, bench.two):
+            bench.crate("pull", "-q", name)
+    Disturbance(("rmi", benches[0].one), check).run(benches)
 
-def test_prune(bench: Bench) -> None:
+
+def test_prune(benches: list[Bench]) -> None:
     """What has a name or a container stays."""
-    for name in (bench.one, bench.two):
-        bench.crate("pull", "-q", name)
-    bench.crate("untag", bench.one)
-    bench.crate("tag", bench.two, "kept:1")
-    bench.crasher.keep()
-    words = ("system", "prune", "-f")
-    for _, point in disturbed(bench, words):
+
+    def check(bench: Bench, _: Result, point: str) -> None:
         assert set(bench.names()) >= {bench.two, "kept:1"}, point
-        bench.recovers(*words)
+        bench.recovers("system", "prune", "-f")
         assert set(bench.names()) == {bench.two, "kept:1"}, point
 
+    for bench in benches:
+        for name in (bench.one, bench.two):
+            bench.crate("pull", "-q", name)
+        bench.crate("untag", bench.one)
+        bench.crate("tag", bench.two, "kept:1")
+    Disturbance(("system", "prune", "-f"), check).run(benches)
 
-def test_load(bench: Bench) -> None:
-    bench.crate("pull", "-q", bench.one)
-    archive = bench.crate.directory / "one.tar"
-    bench.crate("save", "-o", str(archive), bench.one)
-    bench.crate("rmi", bench.one)
-    bench.crasher.keep()
+
+def test_load(benches: list[Bench]) -> None:
+    archive = benches[0].crate.directory / "one.tar"
+    for bench in benches:
+        bench.crate("pull", "-q", bench.one)
+        if not archive.exists():
+            bench.crate("save", "-o", str(archive), bench.one)
+        bench.crate("rmi", bench.one)
     words = ("load", "-q", "-i", str(archive))
-    for result, point in disturbed(bench, words):
+
+    def check(bench: Bench, result: Result, point: str) -> None:
         if result.status == 0:
             assert bench.names() == [bench.one], point
         bench.recovers(*words)
         assert bench.names() == [bench.one], point
+
+    Disturbance(words, check).run(benches)
 
 
 def test_writes_that_come_short(bench: Bench) -> None:
