@@ -67,9 +67,14 @@ def sync_tree(path: str) -> None:
 
 
 def move_to_trash(path: str, trash: str) -> str:
-    """Take a file or directory out of its place in one durable step; returns where it is now. Raises FileNotFoundError."""
+    """Take a file or directory out of its place in one durable step; returns where it is now. Raises FileNotFoundError, StoreError."""
     moved = f"{trash}/{os.urandom(8).hex()}"
-    os.rename(path, moved)
+    try:
+        os.rename(path, moved)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _failed(path, error) from error
     sync_directory(os.path.dirname(path))
     return moved
 
@@ -116,6 +121,8 @@ def _remove_directory(parent: int, name: bytes, shown: str) -> None:
     try:
         while stack:
             directory, own_name, pending = stack[-1]
+            # What stops a removal has to be found by who reads of it.
+            where = "/".join([shown, *(os.fsdecode(entered) for _, entered, _ in stack[1:])])
             if not pending:
                 if directory == top and moved:
                     pending += _empty(top, shown)
@@ -123,16 +130,16 @@ def _remove_directory(parent: int, name: bytes, shown: str) -> None:
                     continue
                 stack.pop()
                 os.close(directory)
-                _rmdir(stack[-1][0] if stack else parent, own_name, shown)
+                _rmdir(stack[-1][0] if stack else parent, own_name, where)
             elif len(stack) < _DEEPEST:
                 below = pending.pop()
-                fd = _enter(directory, below, shown)
+                fd = _enter(directory, below, f"{where}/{os.fsdecode(below)}")
                 if fd is None:
                     continue
                 stack.append((fd, below, []))
-                stack[-1][2].extend(_empty(fd, shown))
+                stack[-1][2].extend(_empty(fd, f"{where}/{os.fsdecode(below)}"))
             else:
-                _move_up(directory, pending.pop(), top, shown)
+                _move_up(directory, pending.pop(), top, where)
                 moved += 1
     finally:
         for directory, _, _ in stack:
@@ -151,7 +158,7 @@ def _empty(directory: int, shown: str) -> list[bytes]:
         except FileNotFoundError:
             continue
         except OSError as error:
-            raise _failed(f"{shown}: {entry}", error) from error
+            raise _failed(f"{shown}/{entry}", error) from error
     return subdirectories
 
 
@@ -171,7 +178,7 @@ def _enter(parent: int, name: bytes, shown: str) -> int | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _failed(f"{shown}: {os.fsdecode(name)}", error) from error
+        raise _failed(shown, error) from error
 
 
 def _rmdir(parent: int, name: bytes, shown: str) -> None:
@@ -180,14 +187,14 @@ def _rmdir(parent: int, name: bytes, shown: str) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise _failed(f"{shown}: {os.fsdecode(name)}", error) from error
+        raise _failed(shown, error) from error
 
 
 def _move_up(directory: int, name: bytes, top: int, shown: str) -> None:
     try:
         os.rename(name, b".removed-" + os.urandom(8).hex().encode(), src_dir_fd=directory, dst_dir_fd=top)
     except OSError as error:
-        raise _failed(f"{shown}: {os.fsdecode(name)}", error) from error
+        raise _failed(f"{shown}/{os.fsdecode(name)}", error) from error
 
 
 def _failed(shown: str, error: OSError) -> StoreError:

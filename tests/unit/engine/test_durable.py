@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -97,6 +98,15 @@ def test_trash_moves_out_of_sight_first(tmp_path: Path) -> None:
         durable.trash(str(tmp_path / "layer"), str(tmp_path / "trash"))
 
 
+def test_trash_of_another_file_system_is_an_error_of_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def mounted(*_: object) -> None:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    monkeypatch.setattr(os, "rename", mounted)
+    with pytest.raises(StoreError, match=r"remove .*/layer: something is mounted there"):
+        durable.move_to_trash(str(tmp_path / "layer"), str(tmp_path))
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: mounts in a mount namespace of its own")
 def test_remove_tree_stops_at_a_mount_and_names_it(tmp_path: Path) -> None:
     canary, inside = tmp_path / "canary", tmp_path / "tree" / "a" / "mounted"
@@ -111,7 +121,7 @@ def test_remove_tree_stops_at_a_mount_and_names_it(tmp_path: Path) -> None:
             bind(str(canary), str(inside))
             durable.remove_tree(str(tmp_path / "tree"))
         except StoreError as error:
-            os._exit(0 if "mounted: something is mounted there" in str(error) else 2)
+            os._exit(0 if f"{inside}: something is mounted there" in str(error) else 2)
         finally:
             os._exit(1)
     assert os.waitpid(child, 0)[1] == 0
