@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 class Resolved:
     """One image's documents, checked. `digest` is what its name stands for, an index's or `original`, that of the manifest as it came.
 
-    `descriptor` is of `raw_manifest`, which is OCI's form of the manifest.
+    `descriptor` is of `raw_manifest`, which is OCI's form of the manifest; `raw_original` is as it came, or empty where that is the same.
     """
 
     digest: Digest
@@ -47,6 +47,7 @@ class Resolved:
     config: ImageConfig
     raw_manifest: bytes
     raw_config: bytes
+    raw_original: bytes = b""
 
     @classmethod
     def of(
@@ -63,13 +64,14 @@ class Resolved:
         """`original` is the digest of `raw_manifest`, `what` begins the text of errors. Raises ImageError, PlatformNotOffered."""
         config = ImageConfig.from_json(raw_config)
         _check(manifest, config, platform, what)
-        digest = original
+        digest, raw_original = original, b""
         if manifest.media_type != media_types.OCI_MANIFEST:
+            raw_original = raw_manifest
             raw_manifest = manifest.to_oci()
             digest = Digest.of(raw_manifest)
             manifest = Manifest.from_json(raw_manifest)
         descriptor = Descriptor(media_types.OCI_MANIFEST, digest, len(raw_manifest), platform=config.platform)
-        return cls(resolved or original, original, descriptor, manifest, config, raw_manifest, raw_config)
+        return cls(resolved or original, original, descriptor, manifest, config, raw_manifest, raw_config, raw_original)
 
 
 def _check(manifest: Manifest, config: ImageConfig, platform: Platform | None, what: str) -> None:
@@ -97,7 +99,7 @@ def take_in(
     Forks, so the calling process must have no threads. Raises CrateError.
     """
     manifest, config = found.manifest, found.config
-    blobs = [found.descriptor.digest, manifest.config.digest, *(layer.digest for layer in manifest.layers)]
+    blobs = [found.original, found.descriptor.digest, manifest.config.digest, *(layer.digest for layer in manifest.layers)]
     images, layers = ImageStore(store), LayerStore(store, user_namespace)
     with ExitStack() as stack:
         with lock(store, "image"):
@@ -111,6 +113,8 @@ def take_in(
         bring(store, plan(store, manifest, config, user_namespace), user_namespace, fetch, progress)
         images.blobs.add(found.raw_config, manifest.config.digest)
         images.blobs.add(found.raw_manifest, found.descriptor.digest)
+        if found.raw_original:
+            images.blobs.add(found.raw_original, found.original)  # a push sends it as it came, under the same digest
         size = sum(layers.size(diff_id) for diff_id in config.diff_ids)
         for name in names or (None,):
             if name is None and (known := _known(images, found)):

@@ -1,11 +1,13 @@
 """Pushing an image of the store to a registry: what it has already is left out or mounted, then the rest, then the manifest, which names it all.
 
-Layers go as they are, but for those that are not compressed: they become gzip. Another compression makes another manifest over the same
+Layers go as they are, but for those that are not compressed: they become gzip. An image that came with docker's manifest goes with it, under the
+same digest. Another compression makes another manifest over the same
 configuration, so the image keeps its id.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import ExitStack
 
@@ -23,7 +25,7 @@ from crate_engine.oci.digest import Digest
 from crate_engine.oci.manifest import Manifest
 from crate_engine.reference import Reference
 from crate_engine.registry.upload import Repository, Source
-from crate_engine.save import blob_blocks, digests
+from crate_engine.save import blob_blocks
 from crate_engine.store import leases
 from crate_engine.store.images import Image, ImageStore
 from crate_engine.store.locks import lock
@@ -124,7 +126,7 @@ def _write(store: Store, find: Callable[[], Image], place: Place, compression: C
     with ExitStack() as stack:
         with lock(store, "image", shared=True):
             image = find()
-            stack.enter_context(leases.protect(store, digests(image)))
+            stack.enter_context(leases.protect(store, image.blobs))
         asked = compression.kind is not None or compression.again
         manifest, raw, sources = _prepared(store, images.blobs, image, compression if asked else _AS_IT_IS, stack)
         by_digest = {source.descriptor.digest: source for source in sources}
@@ -164,19 +166,29 @@ def _upload(
     with ExitStack() as stack:
         with lock(store, "image", shared=True):
             image = find()
-            stack.enter_context(leases.protect(store, digests(image)))
+            stack.enter_context(leases.protect(store, image.blobs))
             elsewhere = _repositories(images, image, reference)
         wire = session.wire(access, [endpoint.reference.registry] if endpoint.insecure else [])
         stack.callback(wire.close)
         connection = session.Session(endpoint.reference.registry, wire, authfile=access.authfile)
         repository = Repository(connection, endpoint.reference.repository, f"push {reference.familiar}")
         manifest, raw, sources = _prepared(store, images.blobs, image, compression, stack)
+        if manifest is image.manifest:
+            manifest, raw = _as_it_came(images.blobs, image, raw)
         # Compressing is repeatable: a layer that was compressed for another repository has the same digest there.
         pairs = zip(manifest.layers, image.manifest.layers, strict=True)
         known = {new.digest: elsewhere[old.digest] for new, old in pairs if old.digest in elsewhere}
         _Push(repository, known, progress).run(sources)
         digest = repository.put_manifest(reference.tag or str(Digest.of(raw)), raw, manifest.media_type)
         return Pushed(reference, digest, len(raw))
+
+
+def _as_it_came(blobs: BlobStore, image: Image, raw: bytes) -> tuple[Manifest, bytes]:
+    """Docker's form of the manifest where it came in that: a registry keeps either, and digests that people have noted stay right."""
+    if image.original is None or not os.path.exists(blobs.path(image.original)):
+        return image.manifest, raw
+    original = blobs.read(image.original, limits.MANIFEST_BYTES)
+    return Manifest.from_json(original, media_types.DOCKER_MANIFEST), original
 
 
 def _repositories(images: ImageStore, image: Image, reference: Reference) -> dict[Digest, list[str]]:

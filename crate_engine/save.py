@@ -49,7 +49,7 @@ def save(
     with ExitStack() as stack:
         with lock(store, "image", shared=True):
             chosen = _chosen(images, asked, find or images.find)
-            stack.enter_context(leases.protect(store, [digest for image, _ in chosen for digest in digests(image)]))
+            stack.enter_context(leases.protect(store, [digest for image, _ in chosen for digest in image.blobs]))
         outgoing = [outgoing_of(images.blobs, image, names) for image, names in chosen]
         if kind == OCI_DIRECTORY:
             assert output is not None
@@ -68,11 +68,6 @@ def _write(file: BinaryIO, outgoing: Sequence[Outgoing], kind: str, output: str,
         write_archive(file, outgoing, kind, progress)
     except OSError as error:
         raise StoreError(f"write {output}: {error.strerror}") from error
-
-
-def digests(image: Image) -> list[Digest]:
-    """Every blob that the image needs."""
-    return [image.descriptor.digest, image.manifest.config.digest, *(layer.digest for layer in image.manifest.layers)]
 
 
 def outgoing_of(blobs: BlobStore, image: Image, names: Sequence[Reference], label: str = "") -> Outgoing:

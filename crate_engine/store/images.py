@@ -23,7 +23,7 @@ from crate_engine.store import durable, index, reclaim
 from crate_engine.store.blobs import BlobStore
 from crate_engine.store.locks import lock
 from crate_engine.store.paths import Store
-from crate_engine.values import dataclass
+from crate_engine.values import dataclass, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Image:
     """`id` is the hexadecimal digest of the configuration. `size` is in bytes, of the unpacked layers where that is known.
 
     `names` are all its names, the oldest first; it has none when its last tag moved to another image. `repo_digests` are the names by digest.
+    `original` is the digest of docker's form of the manifest, where it came in that.
     """
 
     id: str
@@ -53,11 +54,18 @@ class Image:
     config: ImageConfig
     size: int
     repo_digests: tuple[Reference, ...] = ()
+    original: Digest | None = None
 
     @property
     def created(self) -> str:
         """An RFC 3339 text, or empty."""
         return self.config.created
+
+    @property
+    def blobs(self) -> list[Digest]:
+        """All that it needs."""
+        documents = [self.descriptor.digest, self.manifest.config.digest, *filter(None, [self.original])]
+        return [*documents, *(layer.digest for layer in self.manifest.layers)]
 
     @property
     def platform(self) -> Platform:
@@ -203,6 +211,7 @@ class ImageStore:
         """The digests of all blobs and layers of an entry's image. Raises ImageError or StoreError where that cannot be told."""
         manifest = self._manifest(entry)
         blobs = {str(entry.digest), str(manifest.config.digest), *(str(layer.digest) for layer in manifest.layers)}
+        blobs.update(filter(None, [entry.annotations.get(index.ORIGINAL)]))
         return blobs | {str(digest) for digest in self._config(manifest).diff_ids}
 
     def _going(self, entries: tuple[Descriptor, ...], name_or_id: str, *, force: bool) -> tuple[list[Descriptor], str]:
@@ -287,6 +296,7 @@ class ImageStore:
             config=config,
             size=int(sizes[-1]) if sizes else sum(layer.size for layer in manifest.layers),
             repo_digests=index.repo_digests(entries),
+            original=index.original_of(entries),
         )
 
     def _manifest(self, entry: Descriptor) -> Manifest:
@@ -321,7 +331,7 @@ def _merged(images: list[Image]) -> list[Image]:
             by_id[image.id] = image
         else:
             names, digests = first.names + image.names, first.repo_digests + image.repo_digests
-            by_id[image.id] = Image(image.id, names, image.manifest, image.descriptor, image.config, image.size, digests)
+            by_id[image.id] = replace(image, names=names, repo_digests=digests)
     return list(by_id.values())
 
 

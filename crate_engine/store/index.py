@@ -5,7 +5,7 @@ Each entry is one name, in the annotation `org.opencontainers.image.ref.name`; a
 
 from __future__ import annotations
 
-from crate_engine.errors import InvalidReference
+from crate_engine.errors import ImageError, InvalidReference
 from crate_engine.oci import layout
 from crate_engine.oci.digest import Digest
 from crate_engine.reference import Reference
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 RESOLVED = "crate.image.resolved"
 """Annotation: the digest that the registry gave for the name, of an index or of the manifest itself."""
 ORIGINAL = "crate.image.original"
-"""Annotation: the digest of the manifest that the registry sent, where that was docker's form of it."""
+"""Annotation: the digest of the manifest that the registry sent, where that was docker's form of it; it is kept beside OCI's."""
 UNPACKED_SIZE = "crate.image.unpacked-size"
 IDENTITY = "crate.image.id"
 """Annotation: the image's id, so that looking one up need not read every manifest."""
@@ -40,7 +40,18 @@ def _moved(entry: Descriptor, entries: tuple[Descriptor, ...]) -> Descriptor | N
 
 
 def without_name(entry: Descriptor) -> dict[str, str]:
-    return {key: value for key, value in entry.annotations.items() if key in (UNPACKED_SIZE, IDENTITY, CREATED)}
+    return {key: value for key, value in entry.annotations.items() if key in (UNPACKED_SIZE, IDENTITY, CREATED, ORIGINAL)}
+
+
+def original_of(entries: list[Descriptor]) -> Digest | None:
+    """Of entries of one manifest: docker's form that it was made from. None too where an annotation of another program is no digest."""
+    for entry in reversed(entries):
+        try:
+            if text := entry.annotations.get(ORIGINAL):
+                return Digest.parse(text, ORIGINAL)
+        except ImageError:
+            continue
+    return None
 
 
 def parsed(text: str) -> Reference | None:

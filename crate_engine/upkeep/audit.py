@@ -12,7 +12,8 @@ import os
 from crate_engine import limits
 from crate_engine.errors import CrateError, ImageError, StoreError
 from crate_engine.layers.store import LayerStore
-from crate_engine.oci import layout
+from crate_engine.oci import layout, media_types
+from crate_engine.oci.descriptor import Descriptor
 from crate_engine.oci.digest import Digest
 from crate_engine.oci.image_config import ImageConfig
 from crate_engine.oci.manifest import Manifest
@@ -24,7 +25,6 @@ from crate_engine.upkeep.finding import BLOB, INDEX, LAYER, LEFTOVER, Finding, R
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from crate_engine.oci.descriptor import Descriptor
     from crate_engine.store.paths import Store
     from crate_engine.system.userns import UserNamespace
 
@@ -106,6 +106,9 @@ class Audit:
             self._document(entry, entry.digest, error)
             return
         self._needs(entry, manifest.config)
+        original = index.original_of([entry])
+        if original is not None and os.path.lexists(self.images.blobs.path(original)):  # without it, OCI's form is pushed
+            self._needs(entry, Descriptor(media_types.DOCKER_MANIFEST, original, self.images.blobs.size(original)))
         for blob in manifest.layers:
             self._needs(entry, blob)
         try:

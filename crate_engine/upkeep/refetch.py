@@ -63,6 +63,9 @@ def _from_registry(store: Store, found: Audit, reference: Reference, entry: Desc
         if digest == entry.digest:
             BlobStore(store).add(_manifest(registry, reference, entry), digest, replace=True)
             return
+        if digest == index.original_of([entry]):
+            BlobStore(store).add(registry.manifest(reference, digest)[0], digest, replace=True)
+            return
         wanted = found.blobs[digest]
         with BlobStore(store).ingest(digest, wanted.size, replace=True) as writer:
             continued = writer.offset > 0

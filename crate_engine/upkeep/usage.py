@@ -99,8 +99,7 @@ def _written(store: Store, record: Record) -> str:
 
 def _needs(image: Image) -> set[str]:
     """Names of blobs and layers; those of layers are told apart, because an archive that is not compressed has the digest of its layer."""
-    digests = (image.descriptor.digest, image.manifest.config.digest, *(layer.digest for layer in image.manifest.layers))
-    return {*map(str, digests), *(f"layer {diff_id.hex}" for diff_id in image.config.diff_ids)}
+    return {*map(str, image.blobs), *(f"layer {diff_id.hex}" for diff_id in image.config.diff_ids)}
 
 
 class _Sizes:

@@ -159,6 +159,31 @@ def test_a_failed_save_leaves_the_file_that_was_there(crate: Crate, images: Imag
     path.unlink()
 
 
+def test_a_push_keeps_the_digest_of_an_image_that_came_with_dockers_manifest(
+    crate: Crate, images: Images, registry: Registry
+) -> None:
+    crate("pull", "-q", images.docker)
+    came = crate.out("image", "inspect", "-f", '{{join .RepoDigests " "}}', images.docker).rpartition("@")[2]
+    name = f"{registry.address}/kept-{crate.account.uid}"
+    crate("tag", images.docker, f"{name}:1")
+    written = crate.directory / "digest"
+    for options, same in (([], True), (["--compression-format", "gzip"], True), (["--compression-format", "zstd"], False)):
+        crate("push", *options, "--digestfile", str(written), images.docker, f"{name}:1")
+        assert (written.read_text() == came) is same, options
+    assert "no image needs it" not in crate.out("system", "check", "--full")
+    crate("push", "-q", images.docker, f"{name}:2")
+    crate("rmi", f"{name}:1")
+    crate("pull", "-q", f"{name}:2")
+    crate("rmi", f"{name}:2")
+    blob = crate.root / "oci/blobs/sha256" / came.removeprefix("sha256:")
+    assert blob.exists(), "another name needs it"
+    crate("push", "-q", "--digestfile", str(written), images.docker, f"{name}:3")
+    assert written.read_text() == came
+    blob.unlink()
+    crate("push", "-q", "--digestfile", str(written), images.docker, f"{name}:3")
+    assert written.read_text() != came, "OCI's form has to do"
+
+
 def test_push_sends_what_is_missing_in_chunks(crate: Crate, registry: Registry) -> None:
     """Two chunks and a bit, of what cannot be compressed: the registry puts them together and checks the digest."""
     content = b"".join(hashlib.sha256(number.to_bytes(4)).digest() for number in range((33 << 20) // 32))

@@ -57,6 +57,10 @@ class Depot:
         found: dict[str, Any] = json.loads(self.crate.out("system", "check", "--json", *flags, status=status))
         return found
 
+    def docker_manifest(self) -> Path:
+        """What the manifest came as; a push sends it so."""
+        return self.blob(self.entries[0]["annotations"]["crate.image.original"])
+
     def problems(self, *flags: str, status: int = 0) -> list[tuple[str, str]]:
         return [(one["kind"], one["problem"]) for one in self.check(*flags, status=status)["findings"]]
 
@@ -108,6 +112,7 @@ DAMAGE: dict[str, tuple[Callable[[Depot], object], str, str, bool, int]] = {
     "a configuration with another content": (lambda d: flip(d.blob(d.manifest["config"]["digest"])), "blob", "changed", False, 1),
     "a manifest that is missing": (lambda d: d.blob(d.entries[0]["digest"]).unlink(), "blob", "missing", False, 0),
     "a manifest with another content": (lambda d: zero(d.blob(d.entries[0]["digest"])), "blob", "changed", False, 0),
+    "docker's manifest with another content": (lambda d: flip(d.docker_manifest()), "blob", "changed on disk", True, 0),
     "an index that is cut short": (lambda d: cut(d.index), "index", "", False, 0),
     "an index of zeros": (lambda d: zero(d.index), "index", "", False, 0),
     "an index that is missing": (lambda d: d.index.unlink(), "index", "missing", False, 0),
@@ -160,7 +165,7 @@ def test_damage_is_found_and_repaired_alone(depot: Depot, case: str) -> None:
 def test_a_store_without_damage_is_left_as_it_is(depot: Depot) -> None:
     before = depot.snapshot()
     line = depot.crate.out("system", "check", "--full")
-    assert re.fullmatch("1 image, 4 blobs, 2 layers, 0 containers: all is well", line)
+    assert re.fullmatch("1 image, 5 blobs, 2 layers, 0 containers: all is well", line)
     depot.check("--repair")
     assert {path: state for path, state in depot.snapshot().items() if "/locks/" not in path} == {
         path: state for path, state in before.items() if "/locks/" not in path
