@@ -235,7 +235,11 @@ def empty_trash(store: Store, user_namespace: UserNamespace | None = None) -> No
 def remove_trash(directory: str) -> None:
     """`empty_trash` in a process that is in the right namespace already."""
     failures = []
-    for name in os.listdir(directory):
+    try:
+        names = os.listdir(directory)
+    except OSError as error:
+        raise StoreError(f"empty {directory}: {error.strerror}") from error
+    for name in names:
         try:
             durable.remove_tree(f"{directory}/{name}")
         except StoreError as error:

@@ -152,7 +152,10 @@ class BlobWriter:
 
     def restart(self) -> None:
         """Forget what is there."""
-        os.ftruncate(self.fd, 0)
+        try:
+            os.ftruncate(self.fd, 0)
+        except OSError as error:
+            raise StoreError(f"write blob {self._digest}: {error.strerror}") from error
         os.lseek(self.fd, 0, os.SEEK_SET)
         self.offset = 0
         self._hash = hashlib.new(self._digest.algorithm)

@@ -90,7 +90,12 @@ def remove_tree(path: str) -> None:
     Never follows a link and never enters a mount: there it stops with a StoreError that names the mount point.
     """
     parent, _, name = path.rpartition("/")
-    fd = os.open(parent or "/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fd = os.open(parent or "/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _failed(path, error) from error
     try:
         remove_at(fd, name, shown=path)
     finally:

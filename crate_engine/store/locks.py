@@ -39,7 +39,10 @@ def lock(store: Store, name: str, shared: bool = False) -> Iterator[None]:
     except OSError as error:
         raise StoreError(f"open lock {path}: {error.strerror}") from error
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        except OSError as error:
+            raise StoreError(f"take lock {path}: {error.strerror}") from error
         _held.append(mine)
         try:
             yield

@@ -126,3 +126,10 @@ def test_remove_tree_stops_at_a_mount_and_names_it(tmp_path: Path) -> None:
             os._exit(1)
     assert os.waitpid(child, 0)[1] == 0
     assert (canary / "file").read_text() == "alive"
+
+
+def test_remove_tree_in_a_directory_that_cannot_be_opened_is_an_error_of_the_store(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StoreError, match=r"remove .*/file/below: Not a directory"):
+        durable.remove_tree(str(tmp_path / "file" / "below"))
+    durable.remove_tree(str(tmp_path / "missing" / "below"))

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from crate_engine.layers.store import LayerStore
+from crate_engine.errors import StoreError
+from crate_engine.layers.store import LayerStore, remove_trash
 from crate_engine.oci.digest import Digest
 from crate_engine.store.paths import Store
 from crate_engine.system.userns import UserNamespace
@@ -84,3 +85,9 @@ def test_root_and_one_id_have_no_map_to_compare(store: Store) -> None:
     assert not LayerStore(store, single).has(DIFF_ID)
     unpacked(store, single)
     assert LayerStore(store, single).has(DIFF_ID)
+
+
+def test_trash_that_cannot_be_read_is_an_error_of_the_store(tmp_path: Path) -> None:
+    """Which workers ignore: any other exception would end them, and the pull with them."""
+    with pytest.raises(StoreError, match=r"empty .*/missing: No such file"):
+        remove_trash(str(tmp_path / "missing"))
