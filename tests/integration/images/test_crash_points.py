@@ -19,7 +19,7 @@ import pytest
 
 from tests.integration.images.conftest import Server, layer
 from tests.support import host
-from tests.support.crash import Crasher, files
+from tests.support.crash import CHANGING, Crasher, files
 from tests.support.engine import Crate
 from tests.support.programs import Account, Result, eventually
 
@@ -28,8 +28,9 @@ OWN = layer({"etc/": b"", "etc/name": b"above", "etc/link": b"x"})
 KILLS_PER_CALL = 1
 FAILURES = ("ENOSPC", "EIO", "EMFILE", "EINTR")
 CREATING = ("EMFILE", "ENOSPC", "EIO", "EACCES")
-"""What the calls of FAILING fail with in turn; an open file is never interrupted on a file system that matters here."""
-FAILING = ("openat", "openat2", "mkdir", "rename", "unlink", "write", "fsync", "syncfs", "link", "ftruncate", "flock", "rmdir")
+"""What openat(2) fails with in turn, and not FAILURES as other calls: no disk interrupts it."""
+SYNCING = {"fsync": ("EIO",), "syncfs": ("EIO",)}
+"""Whatever fails so is lost, and the command must say it; where there is no room it may make some and write once more."""
 LANES = min(4, os.cpu_count() or 1)
 """So many stores are disturbed at once."""
 TAKEN = 0.8
@@ -110,8 +111,8 @@ class Disturbance:
         assert len(points) >= 8
         for call, k in points:
             self._left.put((call, k, ""))
-        for number, (call, k) in enumerate(point for point in points if point[0] in FAILING):
-            errors = CREATING if call == "openat" else FAILURES
+        for number, (call, k) in enumerate(point for point in points if point[0] in CHANGING):
+            errors = CREATING if call == "openat" else SYNCING.get(call, FAILURES)
             self._left.put((call, k, errors[number % len(errors)]))
         with ThreadPoolExecutor(len(benches)) as lanes:
             list(lanes.map(self._lane, benches))
@@ -143,6 +144,8 @@ class Disturbance:
         result, failed = bench.crasher.fail(call, k, error, *self._words)
         self._took_effect.append(("failure", bool(failed)))
         ended(result)
+        if failed and call in SYNCING:
+            assert result.status != 0, f"what is not on disk was acknowledged\n{failed}\n{result}"
         return result
 
 
