@@ -107,11 +107,16 @@ def _remove_dead(path: str) -> bool:
 @contextmanager
 def protect(store: Store, digests: Iterable[object]) -> Iterator[None]:
     """Keep blobs and layers of these digests from being pruned. Taken and let go under the lock `image`, under which pruning happens too."""
+    from crate_engine.store import durable
+
     path = f"{store.ingest}/{os.urandom(8).hex()}{_PROTECTION}"
     fd = open_claimed(path)
     assert fd is not None
     try:
-        os.write(fd, "\n".join(str(digest) for digest in digests).encode())
+        try:
+            durable.write_all(fd, "\n".join(str(digest) for digest in digests).encode())
+        except OSError as error:
+            raise StoreError(f"write {path}: {error.strerror}") from error
         yield
     finally:
         os.unlink(path)
