@@ -170,7 +170,7 @@ def test_a_push_keeps_the_digest_of_an_image_that_came_with_dockers_manifest(
     for options, same in (([], True), (["--compression-format", "gzip"], True), (["--compression-format", "zstd"], False)):
         crate("push", *options, "--digestfile", str(written), images.docker, f"{name}:1")
         assert (written.read_text() == came) is same, options
-    assert "no image needs it" not in crate.out("system", "check", "--full")
+    assert came.removeprefix("sha256:")[:8] not in crate.out("system", "check", "--full"), "an image needs it"
     crate("push", "-q", images.docker, f"{name}:2")
     crate("rmi", f"{name}:1")
     crate("pull", "-q", f"{name}:2")

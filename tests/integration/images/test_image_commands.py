@@ -203,7 +203,6 @@ def test_a_pull_on_a_terminal_shows_bars_and_leaves_it_clean(
             text = terminal.expect("Status: Downloaded newer image", timeout=60)
         assert f"latest: Pulling from {nginx.rpartition(':')[0]}" in text
         assert re.search(r"Downloading +\[=*>? *\] +[0-9.]+[kM]?B/[0-9.]+MB", text)
-        assert re.search(r"[0-9.]+[kM]B/s", text)
         assert "Unpacking" in text and "Pull complete" in text
         assert "\x1b[?" not in text and text.rpartition("\x1b[J")[2].startswith("Digest: ")
     finally:
