@@ -25,7 +25,6 @@ from crate_engine.oci.digest import Digest
 from crate_engine.oci.manifest import Manifest
 from crate_engine.reference import Reference
 from crate_engine.registry.upload import Repository, Source
-from crate_engine.save import blob_blocks
 from crate_engine.store import leases
 from crate_engine.store.images import Image, ImageStore
 from crate_engine.store.locks import lock
@@ -233,20 +232,20 @@ def _wanted(layer: Descriptor, compression: Compression) -> str | None:
 
 def _stored(blobs: BlobStore, descriptor: Descriptor) -> Source:
     def check() -> None:
-        found = Hashed(blob_blocks(blobs, descriptor.digest))
+        found = Hashed(blobs.blocks(descriptor.digest))
         for _ in found:
             pass
         if descriptor.digest.algorithm == "sha256" and found.digest != descriptor.digest:
             raise StoreError(f"push blob {descriptor.digest}: its content was changed on disk", hint="pull the image again")
 
-    return Source(descriptor, lambda start: blob_blocks(blobs, descriptor.digest, start), check)
+    return Source(descriptor, lambda start: blobs.blocks(descriptor.digest, start), check)
 
 
 def _compressed(
     store: Store, blobs: BlobStore, layer: Descriptor, diff_id: Digest, kind: str, compression: Compression, stack: ExitStack
 ) -> Source:
     blob = stack.enter_context(NewBlob(store))
-    content = Hashed(inflate(blob_blocks(blobs, layer.digest)))
+    content = Hashed(inflate(blobs.blocks(layer.digest)))
     for block in deflate(content, kind, compression.level):
         blob.write(block)
     if content.digest != diff_id:

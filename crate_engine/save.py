@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 
 from crate_engine import limits
@@ -75,21 +74,9 @@ def outgoing_of(blobs: BlobStore, image: Image, names: Sequence[Reference], labe
     raw_config = blobs.read(image.manifest.config.digest)
 
     def blocks(layer: Descriptor) -> Iterator[bytes]:
-        return blob_blocks(blobs, layer.digest)
+        return blobs.blocks(layer.digest)
 
     return Outgoing(image.descriptor, image.manifest, raw_manifest, raw_config, tuple(names), blocks, label)
-
-
-def blob_blocks(blobs: BlobStore, digest: Digest, start: int = 0) -> Iterator[bytes]:
-    fd = blobs.open(digest)
-    try:
-        while block := os.pread(fd, _CHUNK, start):
-            yield block
-            start += len(block)
-    except OSError as error:
-        raise StoreError(f"read blob {digest}: {error.strerror}") from error
-    finally:
-        os.close(fd)
 
 
 def _chosen(images: ImageStore, asked: Sequence[str], find: Callable[[str], Image]) -> list[tuple[Image, list[Reference]]]:

@@ -16,6 +16,7 @@ from crate_engine.errors import ImageError, LayerError, StoreError
 from crate_engine.layers import entries
 from crate_engine.layers.entries import Action
 from crate_engine.store import durable
+from crate_engine.store.blobs import blocks_of
 from crate_engine.system.path import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
 
 TYPE_CHECKING = False
@@ -138,9 +139,7 @@ class DirectoryFiles:
     def blocks(self, name: str, start: int = 0) -> Iterator[bytes]:
         fd = self._open(name)
         try:
-            while block := os.pread(fd, _CHUNK, start):
-                yield block
-                start += len(block)
+            yield from blocks_of(fd, start)
         except OSError as error:
             raise ImageError(f"{self.what}: read {name}: {error.strerror}") from error
         finally:

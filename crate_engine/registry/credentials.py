@@ -11,7 +11,7 @@ import os
 
 from crate_engine import limits
 from crate_engine.errors import SettingsError
-from crate_engine.registry import credential_helpers
+from crate_engine.registry import credential_programs
 from crate_engine.registry.auth import Credentials
 
 TYPE_CHECKING = False
@@ -94,14 +94,14 @@ def _entry(document: dict[str, Any], keys: list[str], path: str) -> Credentials 
     hosts = {_host(key): value for key, value in auths.items()}
     for key in keys:
         if key in helpers:
-            return credential_helpers.get(str(helpers[key]), key)
+            return credential_programs.get(str(helpers[key]), key)
         entry = as_object(auths.get(key) or hosts.get(key))
         if entry.get("auth") or entry.get("identitytoken"):
             return _decode(entry, key, path)
     store = document.get("credsStore")
     if isinstance(store, str) and store:
         for key in keys:
-            if (key in auths or key in hosts) and (found := credential_helpers.get(store, key)):
+            if (key in auths or key in hosts) and (found := credential_programs.get(store, key)):
                 return found
     return None
 

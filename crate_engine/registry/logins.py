@@ -12,7 +12,7 @@ import os
 from contextlib import contextmanager
 
 from crate_engine.errors import AuthenticationRequired, SettingsError
-from crate_engine.registry import credential_helpers, credentials, session
+from crate_engine.registry import credential_programs, credentials, session
 from crate_engine.registry.auth import Credentials
 from crate_engine.registry.session import Session
 from crate_engine.store import durable
@@ -52,7 +52,7 @@ def save(key: str, login: Credentials, authfile: str | None = None) -> str:
         )
         auths = _auths(document, path)
         if helper:
-            credential_helpers.store(helper, name, login)
+            credential_programs.store(helper, name, login)
             auths[name] = {}
         else:
             plain = f"{login.username}:{login.password}".encode()
@@ -70,10 +70,10 @@ def forget(key: str, authfile: str | None = None) -> bool:
         document = credentials.read(path) or {}
         name = credentials.entry_key(document, key)
         helper = _helper(document, key)
-        if name is None and not (helper and credential_helpers.get(helper, key)):
+        if name is None and not (helper and credential_programs.get(helper, key)):
             return False
         if helper:
-            credential_helpers.erase(helper, name or key)
+            credential_programs.erase(helper, name or key)
         if name is not None:
             del _auths(document, path)[name]
             _write(path, document)

@@ -14,10 +14,18 @@ from crate_engine.store.paths import Store, make_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Self
 
 _PART = ".part"
 _CHUNK = 1 << 20
+
+
+def blocks_of(fd: int, start: int = 0) -> Iterator[bytes]:
+    """The content of a file from `start` on, a mebibyte at a time; the file's own offset stays. Raises OSError."""
+    while block := os.pread(fd, _CHUNK, start):
+        yield block
+        start += len(block)
 
 
 class BlobStore:
@@ -74,6 +82,29 @@ class BlobStore:
                 writer.restart()
                 writer.write(content)
                 writer.commit()
+
+    def blocks(self, digest: Digest, start: int = 0) -> Iterator[bytes]:
+        """The content from `start` on, unchecked. Raises StoreError."""
+        fd = self.open(digest)
+        try:
+            yield from blocks_of(fd, start)
+        except OSError as error:
+            raise StoreError(f"read blob {digest}: {error.strerror}") from error
+        finally:
+            os.close(fd)
+
+    def place(self, fd: int, temporary: str, digest: Digest) -> None:
+        """Give a file that has all of its content, open at `fd`, its place among the blobs; durable afterwards. Raises StoreError."""
+        path = self.path(digest)
+        directory = os.path.dirname(path)
+        make_directory(os.path.dirname(directory))
+        make_directory(directory)
+        try:
+            os.fsync(fd)
+            os.rename(temporary, path)
+            durable.sync_directory(directory)
+        except OSError as error:
+            raise StoreError(f"write blob {digest}: {error.strerror}") from error
 
     def remove(self, digest: Digest) -> None:
         try:
@@ -181,16 +212,7 @@ class BlobWriter:
         if found != self._digest.hex:
             self.restart()
             raise DigestMismatch(f"fetch blob {self._digest}: its content has the digest {self._digest.algorithm}:{found}")
-        path = self._blobs.path(self._digest)
-        directory = os.path.dirname(path)
-        make_directory(os.path.dirname(directory))
-        make_directory(directory)
-        try:
-            os.fsync(self.fd)
-            os.rename(self._path, path)
-            durable.sync_directory(directory)
-        except OSError as error:
-            raise StoreError(f"write blob {self._digest}: {error.strerror}") from error
+        self._blobs.place(self.fd, self._path, self._digest)
 
 
 def _part_name(digest: Digest) -> str:

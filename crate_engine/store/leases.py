@@ -11,6 +11,7 @@ import os
 from contextlib import contextmanager
 
 from crate_engine.errors import StoreError
+from crate_engine.store import locks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,21 +81,6 @@ def sweep(store: Store) -> bool:
     return any(name.endswith(_PROTECTION) for name in dead)
 
 
-def _is_held(path: str) -> bool:
-    """Whether its holder lives. A file that another has just removed counts as held: its content cannot be read any more."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return True
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-
-
 def _remove_dead(path: str) -> bool:
     fd = open_claimed(path, wait=False)
     if fd is None:
@@ -128,7 +114,7 @@ def protected(store: Store) -> set[str]:
     digests: set[str] = set()
     for name in os.listdir(store.ingest):
         path = f"{store.ingest}/{name}"
-        if name.endswith(_PROTECTION) and _is_held(path):
+        if name.endswith(_PROTECTION) and locks.is_held(path, gone=True):
             try:
                 with open(path, encoding="ascii") as file:
                     digests.update(file.read().split())

@@ -52,6 +52,21 @@ def lock(store: Store, name: str, shared: bool = False) -> Iterator[None]:
         os.close(fd)
 
 
+def is_held(path: str, *, gone: bool) -> bool:
+    """Whether a living process holds the flock on a file or directory. `gone` is the answer for one that is not there. Raises OSError."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return gone
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+
+
 def is_name(name: str) -> bool:
     """Whether a file of this name in `locks/` is a lock."""
     kind, dash, rest = name.partition("-")

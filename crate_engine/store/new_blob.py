@@ -11,8 +11,7 @@ import os
 from crate_engine.errors import StoreError
 from crate_engine.oci.digest import Digest
 from crate_engine.store import durable, leases
-from crate_engine.store.blobs import BlobStore
-from crate_engine.store.paths import make_directory
+from crate_engine.store.blobs import BlobStore, blocks_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from typing import Self
 
     from crate_engine.store.paths import Store
-
-_CHUNK = 1 << 20
 
 
 class NewBlob:
@@ -56,9 +53,7 @@ class NewBlob:
 
     def read(self, start: int) -> Iterator[bytes]:
         """What was written, from `start` on."""
-        while block := os.pread(self.fd, _CHUNK, start):
-            yield block
-            start += len(block)
+        return blocks_of(self.fd, start)
 
     @property
     def digest(self) -> Digest:
@@ -68,14 +63,5 @@ class NewBlob:
         """Durable afterwards. One that is there already is left as it is."""
         if self._committed or self._blobs.has(self.digest, self.size):
             return
-        path = self._blobs.path(self.digest)
-        directory = os.path.dirname(path)
-        make_directory(os.path.dirname(directory))
-        make_directory(directory)
-        try:
-            os.fsync(self.fd)
-            os.rename(self._path, path)
-            durable.sync_directory(directory)
-        except OSError as error:
-            raise StoreError(f"write blob {self.digest}: {error.strerror}") from error
+        self._blobs.place(self.fd, self._path, self.digest)
         self._committed = True

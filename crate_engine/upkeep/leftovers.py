@@ -5,7 +5,6 @@ What a living process works at is no leftover: it holds a flock on its file, or 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 
@@ -59,17 +58,8 @@ def _lock_files(store: Store) -> Iterator[Finding]:
 
 
 def is_locked(path: str) -> bool:
-    """Whether a living process holds the flock on a file. True as well of one that is gone: its holder has just ended."""
+    """By a living process. True as well of one that is gone, whose holder has just ended; but a claim comes before what it is for."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    except FileNotFoundError:
-        return not path.endswith(".claim")
-    except OSError:
+        return locks.is_held(path, gone=not path.endswith(".claim"))
+    except OSError:  # a link, or what is no file at all: no lock of ours
         return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
