@@ -6,6 +6,11 @@ from crate_engine.cli.commands import FLAG, FORMAT, NO_TRUNC, OPTIONAL, REST, SO
 from crate_engine.cli.registry_commands import PULL
 
 FILTER = Option("-f --filter", TEXTS, "Take only images of which this holds", metavar="KEY=VALUE")
+PRUNE = (
+    Option("-a --all", FLAG, "Remove all images that no container uses"),
+    Option("--filter", TEXTS, "Take only what this holds of", metavar="KEY=VALUE"),
+    Option("-f --force", FLAG, "Do not ask"),
+)
 
 IMAGE_COMMANDS = (
     PULL,
@@ -114,10 +119,6 @@ IMAGE_COMMANDS = (
         "crate_engine.cli.images:prune",
         "Remove images that have no name",
         group="Images",
-        options=(
-            Option("-a --all", FLAG, "Remove all images that no container uses"),
-            Option("--filter", TEXTS, "Take only images of which this holds", metavar="KEY=VALUE"),
-            Option("-f --force", FLAG, "Do not ask"),
-        ),
+        options=PRUNE,
     ),
 )

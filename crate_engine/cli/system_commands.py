@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from crate_engine.cli.commands import CHOICE, FLAG, REST, SOME, TEXT, TEXTS, Argument, Command, Option
+from crate_engine.cli.commands import CHOICE, FLAG, REST, SOME, TEXT, Argument, Command, Option
+from crate_engine.cli.image_commands import PRUNE
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -62,10 +63,6 @@ SYSTEM_COMMANDS = (
         "crate_engine.cli.upkeep:prune",
         "Remove containers that do not run, images without a name, and leftovers",
         group="System",
-        options=(
-            Option("-a --all", FLAG, "Remove all images that no container uses"),
-            Option("--filter", TEXTS, "Take only what this holds of", metavar="KEY=VALUE"),
-            Option("-f --force", FLAG, "Do not ask"),
-        ),
+        options=PRUNE,
     ),
 )

@@ -17,21 +17,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.programs import Result
-from tests.support.runtime import Bundle, OciRuntime
+from tests.support.runtime import Bundle, OciRuntime, fingerprint
 from tests.support.swapping import swapping
 
 STARTS = int(os.environ.get("CRATE_TEST_STARTS", "30"))
 """Of each race; security work takes more."""
 CORE_PATTERN = Path("/proc/sys/kernel/core_pattern")
-
-
-def fingerprint(path: Path) -> dict[str, tuple[object, ...]]:
-    found: dict[str, tuple[object, ...]] = {}
-    for entry in (path, *sorted(path.rglob("*"))):
-        status = entry.lstat()
-        content: object = os.readlink(entry) if entry.is_symlink() else entry.read_bytes() if entry.is_file() else None
-        found[str(entry)] = (status.st_mode, status.st_uid, status.st_gid, status.st_rdev, content)
-    return found
 
 
 @pytest.fixture

@@ -18,18 +18,9 @@ import pytest
 from tests.conformance.test_process import CAPABILITIES
 from tests.support import host
 from tests.support.programs import Result
-from tests.support.runtime import Bundle, OciRuntime
+from tests.support.runtime import Bundle, OciRuntime, fingerprint
 
 SLEEP = ("/bin/sleep", "1000")
-
-
-def fingerprint(path: Path) -> dict[str, tuple[object, ...]]:
-    found: dict[str, tuple[object, ...]] = {}
-    for entry in (path, *sorted(path.rglob("*"))):
-        status = entry.lstat()
-        content: object = os.readlink(entry) if entry.is_symlink() else entry.read_bytes() if entry.is_file() else None
-        found[str(entry)] = (status.st_mode, status.st_uid, status.st_gid, status.st_rdev, content)
-    return found
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 import subprocess
@@ -239,6 +240,15 @@ def new_bundle(directory: Path, account: Account) -> Bundle:
         rootfs.give_to(directory, account.uid, account.gid)
     directory.chmod(0o755)
     return Bundle(directory, root, account=account)
+
+
+def fingerprint(path: Path) -> dict[str, tuple[object, ...]]:
+    found: dict[str, tuple[object, ...]] = {}
+    for entry in (path, *sorted(path.rglob("*"))):
+        status = entry.lstat()
+        content: object = os.readlink(entry) if entry.is_symlink() else entry.read_bytes() if entry.is_file() else None
+        found[str(entry)] = (status.st_mode, status.st_uid, status.st_gid, status.st_rdev, content)
+    return found
 
 
 def remove(path: Path) -> None:

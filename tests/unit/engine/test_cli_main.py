@@ -263,9 +263,7 @@ def test_info_and_version_tell_what_is_used(at: Any, tmp_path: Path) -> None:
     assert "/no/such/runtime" in version["Runtime"]
 
 
-@pytest.mark.parametrize(
-    "argv", [("ps",), ("images",), ("start", "gone"), ("rm", "gone"), ("exec", "gone", "true")]
-)
+@pytest.mark.parametrize("argv", [("ps",), ("images",), ("start", "gone"), ("rm", "gone"), ("exec", "gone", "true")])
 def test_commands_on_the_local_store_load_nothing_heavy(tmp_path: Path, argv: tuple[str, ...]) -> None:
     loaded = imported("--root", str(tmp_path / "root"), "--runroot", str(tmp_path / "run"), *argv)
     assert not loaded & (
