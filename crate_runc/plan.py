@@ -2,7 +2,8 @@
 
 Two processes walk the lists in strict alternation. The child walks `begin` (the user and pid namespaces), then waits while the parent walks
 `prepare`; the container's init, forked from the child, walks `setup` and waits while the parent walks `attach`; then init walks `enter` across
-the root switch, and `launch`, which ends in execve. The one overlap: the parent joins the cgroup while init already sets up.
+the root switch, and `launch`, which ends in execve. The one overlap: where the child was not born in its cgroup, the parent moves it there
+while init already sets up.
 """
 
 from __future__ import annotations
