@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 
 from tests.support import host, rootfs
 from tests.support.daemons import drop_in
-from tests.support.programs import Account, Result, eventually
+from tests.support.programs import MARK, Account, Result, eventually
 from tests.support.terminal import Session
 
 # Limits that podman sets by default lie above what this process may have in a container without CAP_SYS_RESOURCE.
@@ -65,9 +66,21 @@ def _podman(account: Account, bin_directory: Path, directory: Path) -> Podman:
     return made
 
 
+def _end_pause_processes() -> None:
+    """podman keeps an ordinary user's namespaces by a process that stays when all else has ended, and that SIGTERM does not end."""
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            variables = (directory / "environ").read_bytes().split(b"\0")
+        except OSError:  # it is gone, or another user's
+            continue
+        if {b"_PODMAN_PAUSE=1", f"{MARK}={os.getpid()}".encode()} <= set(variables):
+            os.kill(int(directory.name), signal.SIGKILL)
+
+
 @pytest.fixture(scope="module")
-def podman(account: Account, bin_directory: Path, base: Path) -> Podman:
-    return _podman(account, bin_directory, base / f"podman-{account.uid}")
+def podman(account: Account, bin_directory: Path, base: Path) -> Iterator[Podman]:
+    yield _podman(account, bin_directory, base / f"podman-{account.uid}")
+    _end_pause_processes()
 
 
 @pytest.fixture(scope="module")
